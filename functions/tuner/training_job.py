@@ -1,0 +1,191 @@
+"""What passes between the submitter, the trainer and completion: the job's orders and its result.
+
+The submitter writes a `JobSpec` at `<run uri>/attempts/<n>/job.json`; the trainer reads it and, as
+the very last thing it does, writes a `Result` at `result_uri`. This module is staged into the
+trainer's image too, so both sides decode with the same types. It needs msgspec and nothing else.
+
+Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
+
+    attempts/<n>/job.json        JobSpec, written by the submitter before the create call
+    attempts/<n>/owner           Owner, created once (generation 0): who may train this attempt
+    attempts/<n>/metrics.jsonl   progress, rewritten at least every 10 s; its age is the heartbeat
+    attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
+    attempts/<n>/samples.json    replies before and after training, for held-out prompts
+    checkpoints/                 shared by the attempts of a run
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+GsUri = Annotated[str, msgspec.Meta(pattern="^gs://[a-z0-9][a-z0-9._-]+/[^\\n]+$", max_length=1100)]
+Identifier = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Training settings that a request may choose; None means the preset's own value."""
+
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=0.1)] | None = None
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=50)] | None = None
+    effective_batch: Annotated[int, msgspec.Meta(ge=1, le=512)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 42
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt's orders. Unknown fields are ignored, so a newer submitter can add some."""
+
+    schema_version: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA_VERSION
+    run_id: Identifier
+    persona: Identifier
+    attempt: Annotated[int, msgspec.Meta(ge=1)]
+    claim_id: Identifier
+    display_name: str
+    dataset_id: Sha256
+    train_uri: GsUri
+    eval_uri: GsUri
+    preset: Identifier
+    hyperparameters: Hyperparameters = Hyperparameters()
+    #: Divides the preset's micro-batch; 2 after an attempt ran out of memory.
+    micro_batch_divisor: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    result_uri: GsUri
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may train an attempt. `claim_id` is a job's, or CONTROLLER when the attempt is closed."""
+
+    schema_version: int = SCHEMA_VERSION
+    claim_id: str
+
+
+#: Taken by the controller, so that no job can start to train this attempt any more.
+CONTROLLER = "controller"
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class FailureKind(StrEnum):
+    """Why a trainer failed; DESIGN.md section 7 gives the policy of each."""
+
+    BAD_DATA = "bad_data"
+    BAD_SETTINGS = "bad_settings"
+    OUT_OF_MEMORY = "out_of_memory"
+    NO_PERMISSION = "no_permission"
+    INTERNAL = "internal"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One sentence for the user, with the fix in words; never conversation text."""
+
+    kind: FailureKind
+    message: Annotated[str, msgspec.Meta(max_length=2000)]
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the trainer wrote. `name` is relative to `attempts/<n>/`, e.g. `adapter/x.json`."""
+
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=300
+        ),
+    ]
+    generation: Annotated[int, msgspec.Meta(ge=1)]
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Sha256
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What training did. Losses are mean negative log-likelihood per supervised token, in nats."""
+
+    train_examples: int
+    eval_examples: int
+    steps: int
+    supervised_tokens: int
+    train_seconds: float
+    total_seconds: float
+    train_loss_first: float
+    train_loss_last: float
+    held_out_loss_before: float
+    held_out_loss_after: float
+    peak_memory_bytes: int
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the adapter may be promoted, and each reason why not."""
+
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+class BaseModel(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    revision: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The last thing a trainer writes: no result, no success.
+
+    `succeeded` carries artifacts, metrics and gate; `failed` carries failure.
+    """
+
+    schema_version: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA_VERSION
+    run_id: Identifier
+    attempt: Annotated[int, msgspec.Meta(ge=1)]
+    claim_id: Identifier
+    outcome: Outcome
+    dataset_id: Sha256
+    base_model: BaseModel | None = None
+    failure: Failure | None = None
+    artifacts: Annotated[tuple[Artifact, ...], msgspec.Meta(max_length=100)] = ()
+    metrics: Metrics | None = None
+    gate: Gate | None = None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A held-out prompt, what the persona really said, and the model's reply before and after."""
+
+    prompt: str
+    reference: str
+    before: str
+    after: str
+
+
+class Samples(msgspec.Struct, frozen=True, kw_only=True):
+    schema_version: int = SCHEMA_VERSION
+    samples: tuple[Sample, ...]
+
+
+def dataset_digest(train_jsonl: bytes, eval_jsonl: bytes) -> str:
+    """SHA-256 over the canonical train and eval rows: the dataset's id, and its checksum.
+
+    Each part is preceded by its length, so that no row can move from one file to the other
+    without changing the digest.
+    """
+    digest = hashlib.sha256()
+    for part in (train_jsonl, eval_jsonl):
+        digest.update(b"%d\n" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+T = TypeVar("T")
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Indented JSON with sorted keys: a person may open any of these objects."""
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+
+
+def decode(raw: bytes, type_: type[T]) -> T:
+    """Strictly decode `raw`. Raises msgspec.DecodeError or msgspec.ValidationError."""
+    return msgspec.json.decode(raw, type=type_, strict=True)
