@@ -91,7 +91,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that the trainer wrote. `name` is relative to `attempts/<n>/`, e.g. `adapter/x.json`."""
+    """A file that the trainer wrote; `name` is relative to `attempts/<n>/`."""
 
     name: Annotated[
         str,

@@ -1,0 +1,56 @@
+"""Completion: a job that ended becomes a record that is true, and an event.
+
+Called by push from the topic `storage-events` (filtered to `results/`), and by a tick each minute.
+"""
+
+import os
+from functools import cache
+
+import functions_framework
+from cloudevents.http import CloudEvent
+
+from tuner.clock import utc_now
+from tuner.completion import Completion
+from tuner.entrypoint import is_tick, message_of, naming_missing_resources
+from tuner.errors import MalformedMessage
+from tuner.events import DeadLetter
+from tuner.lanes.catalogue import Catalogue
+from tuner.notifications import ObjectFinalized
+from tuner.parts import Parts
+from tuner.places import parse_result_name
+
+
+@cache
+def dependencies() -> tuple[Parts, Completion]:
+    parts = Parts(os.environ)
+    return parts, Completion(
+        records=parts.records,
+        lanes=Catalogue(parts.settings),
+        book=parts.lane_book(),
+        work_bucket=parts.work_bucket,
+        models_bucket=parts.bucket(parts.places.models_bucket_name),
+        places=parts.places,
+        max_attempts=parts.settings.max_attempts,
+        clock=utc_now,
+    )
+
+
+@functions_framework.cloud_event  # type: ignore[untyped-decorator]
+def complete(event: CloudEvent) -> None:
+    """Look at the run whose result appeared; on a tick, at every running run."""
+    parts, completion = dependencies()
+    with naming_missing_resources(f"buckets {parts.places.prefix}-* or Vertex AI"):
+        if is_tick(event):
+            completion.check_all()
+            return
+        message = message_of(event)
+        try:
+            created = ObjectFinalized.from_notification(message.data)
+        except MalformedMessage as error:
+            parts.events.publish_dead_letter(
+                DeadLetter.of(message, source="completion", error=error, at=utc_now())
+            )
+            return
+        result = parse_result_name(created.name)
+        if result and created.bucket == parts.places.work_bucket_name:
+            completion.check_run(result[0])

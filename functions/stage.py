@@ -1,0 +1,71 @@
+"""Copies each function's source, with the part of the library it may use, into one folder.
+
+`python functions/stage.py OUT` makes OUT/converter/, OUT/submitter/, OUT/completion/ and
+OUT/trainer/: what is deployed to Google Cloud and what local mode runs. Only what the lists below
+name is copied: a module that a function must not have is not there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+_COMMON = (
+    "__init__", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
+    "notifications", "parts", "places", "records", "requests", "runs", "settings", "training_job",
+)  # fmt: skip
+_LANES = (
+    "admission", "election", "isolation", "lane_book", "quota",
+    "lanes/__init__", "lanes/catalogue", "lanes/vertex",
+)  # fmt: skip
+_CONVERSATIONS = (
+    "conversations/__init__", "conversations/ech0", "conversations/model",
+    "dataset/__init__", "dataset/curation", "dataset/receipt", "dataset/split", "dataset/writers",
+)  # fmt: skip
+
+#: Modules of the library that each source may use.
+LIBRARY: dict[str, tuple[str, ...]] = {
+    "converter": (*_COMMON, *_CONVERSATIONS, "conversion"),
+    "submitter": (
+        *_COMMON, *_LANES, "submission", "launching", "spending",
+        "dataset/__init__", "dataset/receipt",
+    ),
+    "completion": (*_COMMON, *_LANES, "completion", "publication", "verification"),
+    "trainer": ("__init__", "training_job"),
+}  # fmt: skip
+
+
+def _own_files(name: str) -> list[tuple[Path, str]]:
+    """(file, name in the staged folder) of a source's own files."""
+    if name == "trainer":
+        folder = _ROOT / "trainer_image"
+        files = [*folder.glob("*.py"), *folder.glob("presets/*.toml"), *folder.glob("*.txt")]
+        return [(file, str(file.relative_to(folder))) for file in sorted(files)]
+    folder = _ROOT / "functions" / name
+    return [(folder / file, file) for file in ("main.py", "requirements.txt")]
+
+
+def stage(out: Path) -> dict[str, Path]:
+    """Make every source afresh below `out`; its folder by name. Raises FileNotFoundError."""
+    staged = {}
+    for name, modules in LIBRARY.items():
+        target = out / name
+        if target.exists():
+            shutil.rmtree(target)
+        library = _ROOT / "functions" / "tuner"
+        files = _own_files(name)
+        files += [(library / f"{module}.py", f"tuner/{module}.py") for module in modules]
+        for source, relative in files:
+            copy = target / relative
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+        staged[name] = target
+    return staged
+
+
+if __name__ == "__main__":
+    for staged_name, staged_folder in stage(Path(sys.argv[1])).items():
+        print(f"{staged_name}: {staged_folder}")

@@ -1,0 +1,63 @@
+"""Submitter: a training request becomes a job, or waits for one with a reason.
+
+Called by push from `training-requests`, and by a tick each minute.
+"""
+
+import logging
+import os
+from functools import cache
+
+import functions_framework
+from cloudevents.http import CloudEvent
+from google.api_core.exceptions import GoogleAPICallError
+
+from tuner.clock import new_id, utc_now
+from tuner.entrypoint import is_tick, message_of, naming_missing_resources
+from tuner.errors import MalformedMessage
+from tuner.events import DeadLetter
+from tuner.lanes.catalogue import Catalogue
+from tuner.launching import Launcher
+from tuner.parts import Parts
+from tuner.requests import decode_request
+from tuner.spending import Spending
+from tuner.submission import Submitter
+
+log = logging.getLogger("tuner.submitter")
+
+
+@cache
+def dependencies() -> tuple[Parts, Submitter]:
+    parts = Parts(os.environ)
+    settings, places, records = parts.settings, parts.places, parts.records
+    lanes, book = Catalogue(settings), parts.lane_book()
+    spending = Spending(parts.ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
+    launcher = Launcher(
+        records=records, lanes=lanes, book=book, spending=spending,
+        work_bucket=parts.work_bucket, places=places, clock=utc_now, new_id=new_id,
+    )  # fmt: skip
+    return parts, Submitter(
+        records=records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_reader,
+        spending=spending, places=places, regions=settings.regions, clock=utc_now,
+    )  # fmt: skip
+
+
+@functions_framework.cloud_event  # type: ignore[untyped-decorator]
+def submit(event: CloudEvent) -> None:
+    """Record a request, then try an admission pass; on a tick, only the pass."""
+    parts, submitter = dependencies()
+    with naming_missing_resources(f"buckets {parts.places.prefix}-*, Vertex AI or Cloud Quotas"):
+        if is_tick(event):
+            submitter.run_pass()
+            return
+        message = message_of(event)
+        try:
+            submitter.record(decode_request(message.data))
+        except MalformedMessage as error:
+            parts.events.publish_dead_letter(
+                DeadLetter.of(message, source="submitter", error=error, at=utc_now())
+            )
+            return
+    try:
+        submitter.run_pass()
+    except GoogleAPICallError:
+        log.warning("The request is safe; the next tick tries the pass again.", exc_info=True)

@@ -1,0 +1,160 @@
+"""Which waiting run may try to launch now. Pure: everything it looks at comes in as a value.
+
+Two things can hold a run back: the lane is shut (the create call refused, backing off), or the
+quota snapshot says that the job does not fit. Both are advice with an end: a grant that the
+snapshot shows opens a lane at once, and the create call is asked again at least every 30 minutes.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tuner.ledger import QueueEntry
+from tuner.quota import Snapshot, Vector, describe_amount
+
+#: Advice never delays a create call longer than this.
+PROBE_EVERY = timedelta(minutes=30)
+_BACKOFF_FIRST_SECONDS = 60.0
+_BACKOFF_LAST_SECONDS = 1800.0
+_RATE_LIMIT_SECONDS = 20.0
+_AGEING = timedelta(hours=6)
+#: How often an open wait is looked at: the tick.
+TICK = timedelta(minutes=1)
+
+
+class LaneRegion(msgspec.Struct, frozen=True, kw_only=True):
+    """What was learned about a lane in one region; kept in `lanes/<lane>.<region>.json`.
+
+    `refused_limits` are the limits that were read when a create call was refused: when they rise,
+    the refusal is out of date.
+    """
+
+    schema_version: int = 1
+    write_id: str = ""
+    refusals: int = 0
+    last_refused_at: datetime | None = None
+    shut_until: datetime | None = None
+    text: str = ""
+    refused_limits: dict[str, int | None] = {}
+
+
+OPEN_LANE = LaneRegion()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admit:
+    """Make the create call on this lane, in this region."""
+
+    lane: str
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Stay in the queue: why, in words and in figures, and when we look again."""
+
+    reason: str
+    lane: str
+    region: str
+    needs: dict[str, int]
+    has: dict[str, int]
+    next_check_at: datetime
+
+
+def queue_order(entry: QueueEntry, now: datetime) -> tuple[float, datetime, str]:
+    """Sort key: priority first, one more for every six hours waited, then age."""
+    aged = entry.priority + (now - entry.requested_at) // _AGEING
+    return (-aged, entry.requested_at, entry.run_id)
+
+
+def limits_for(needs: Vector, region: str, snapshot: Snapshot) -> dict[str, int | None]:
+    return {metric: snapshot.limit(metric, region) for metric in sorted(needs)}
+
+
+def after_refusal(
+    known: LaneRegion,
+    *,
+    text: str,
+    limits: dict[str, int | None],
+    now: datetime,
+    rng: random.Random,
+) -> LaneRegion:
+    """Exponential backoff with full jitter, 1 to 30 minutes, of the whole lane."""
+    refusals = known.refusals + 1
+    ceiling = min(_BACKOFF_LAST_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(refusals - 1, 10))
+    seconds = rng.uniform(_BACKOFF_FIRST_SECONDS, ceiling)
+    return LaneRegion(
+        refusals=refusals,
+        last_refused_at=now,
+        shut_until=now + timedelta(seconds=seconds),
+        text=text,
+        refused_limits=limits,
+    )
+
+
+def after_rate_limit(known: LaneRegion, *, text: str, now: datetime) -> LaneRegion:
+    """A short pause: the API's own rate, not capacity."""
+    return msgspec.structs.replace(
+        known, shut_until=now + timedelta(seconds=_RATE_LIMIT_SECONDS), text=text
+    )
+
+
+def _has_risen(before: dict[str, int | None], after: dict[str, int | None]) -> bool:
+    """Whether a limit rose, or became unlimited or unknown, since a refusal."""
+    for metric, limit in after.items():
+        old = before.get(metric)
+        if old is not None and (limit is None or limit > old):
+            return True
+    return False
+
+
+def decide(
+    *,
+    lane: str,
+    region: str,
+    needs: Vector,
+    known: LaneRegion,
+    snapshot: Snapshot,
+    now: datetime,
+) -> Admit | Wait:
+    """Whether a run that needs `needs` may try this lane in this region now."""
+    lacking = snapshot.lacking(needs, region)
+    limits = limits_for(needs, region, snapshot)
+    risen = _has_risen(known.refused_limits, limits)
+    shut = known.shut_until is not None and now < known.shut_until and not risen
+    last = known.last_refused_at
+    probe_at = now if last is None else last + PROBE_EVERY
+    if not shut and (not lacking or now >= probe_at):
+        return Admit(lane=lane, region=region)
+    if lacking:
+        reason = _shortage(needs, region, snapshot, lacking)
+        next_check_at = now + TICK
+    else:
+        assert known.shut_until is not None
+        reason = f"{region} refused the last try although its limits suffice: {known.text}"
+        next_check_at = known.shut_until
+    return Wait(
+        reason=reason,
+        lane=lane,
+        region=region,
+        needs=dict(needs),
+        has=lacking,
+        next_check_at=next_check_at,
+    )
+
+
+def _shortage(needs: Vector, region: str, snapshot: Snapshot, lacking: dict[str, int]) -> str:
+    wanted = " and ".join(describe_amount(metric, needs[metric]) for metric in lacking)
+    parts = []
+    for metric, left in lacking.items():
+        limit = snapshot.limit(metric, region)
+        name = describe_amount(metric, 2).split(" ", 1)[1]
+        if left == limit:
+            parts.append(f"the project's limit for {name} is {limit}")
+        else:
+            parts.append(f"{max(left, 0)} of the project's {limit} {name} are free")
+    return f"Needs {wanted} in {region}; {', '.join(parts)}."

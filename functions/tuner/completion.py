@@ -1,0 +1,254 @@
+"""From a job that ended to a record that is true.
+
+A result document only wakes this up; so does each tick. What counts is the job's own terminal
+state, the result document, and the bytes it speaks of. Killed jobs leave no document: they are
+classified by the platform's error, and the run goes back to the queue when the platform, not the
+user, ended the job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from google.cloud import storage
+
+from tuner.clock import Clock, human_duration
+from tuner.election import close_attempt
+from tuner.errors import UntrustedResult
+from tuner.isolation import isolated
+from tuner.lane_book import LaneBook
+from tuner.lanes import JobPhase, JobStatus, Lane
+from tuner.ledger import Stored
+from tuner.log import fields
+from tuner.places import Places
+from tuner.publication import move_latest, publish_model
+from tuner.quota import refused_metrics
+from tuner.records import Records
+from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
+from tuner.training_job import Failure, FailureKind, Outcome, Result
+from tuner.verification import check_identity, read_result, verify
+
+log = logging.getLogger(__name__)
+
+BY = "completion"
+
+#: A running job whose metrics stand still for so long is stuck.
+STALL = timedelta(minutes=30)
+PASS_SECONDS = 50.0
+
+_RESOURCE_EXHAUSTED = 8
+_STOCK_OUT = "Resources are insufficient in region"
+
+
+class Completion:
+    """Reconciles running runs with their jobs."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        lanes: Mapping[str, Lane],
+        book: LaneBook,
+        work_bucket: storage.Bucket,
+        models_bucket: storage.Bucket,
+        places: Places,
+        max_attempts: int,
+        clock: Clock,
+    ) -> None:
+        self._records = records
+        self._lanes = lanes
+        self._book = book
+        self._work = work_bucket
+        self._models = models_bucket
+        self._places = places
+        self._max_attempts = max_attempts
+        self._clock = clock
+
+    def check_run(self, run_id: str) -> None:
+        """Look at one run, because its result document appeared."""
+        stored = self._records.ledger.read_open(run_id)
+        if stored is None:
+            log.info("No open run has this id; nothing to do.", extra=fields(run_id=run_id))
+        elif stored.run.state is RunState.RUNNING and not stored.run.parked:
+            self._reconcile(stored)
+
+    def check_all(self) -> None:
+        """Look at every running run, because of a tick."""
+        until = self._clock() + timedelta(seconds=PASS_SECONDS)
+        for entry in self._records.ledger.list_open():
+            if entry.state is not RunState.RUNNING or entry.parked:
+                continue
+            if self._clock() >= until:
+                return
+            with isolated(self._records.ledger, entry.run_id):
+                self.check_run(entry.run_id)
+
+    def _reconcile(self, stored: Stored) -> None:
+        attempt = stored.run.attempt
+        assert attempt is not None
+        assert attempt.job_name is not None
+        lane = self._lanes[attempt.lane]
+        job = lane.status(attempt.job_name)
+        if not job.phase.is_terminal:
+            self._watch(stored, attempt, job, lane)
+            return
+        attempt = attempt.evolve(
+            started_at=job.started_at or attempt.started_at,
+            ended_at=job.ended_at or self._clock(),
+        )
+        try:
+            result = read_result(
+                self._work, self._places.result_name(stored.run.run_id, attempt.number)
+            )
+            if result is not None:
+                check_identity(result, stored.run, attempt)
+            if result is not None and result.outcome is Outcome.FAILED:
+                self._failed(stored, attempt, result.failure)
+            elif result is not None and job.phase is JobPhase.SUCCEEDED:
+                self._succeeded(stored, attempt, result)
+            else:
+                self._ended_without_success(stored, attempt, job)
+        except UntrustedResult as error:
+            log.error(
+                "A result does not match its run.",
+                extra=fields(run_id=stored.run.run_id, reason=str(error), alarm="untrusted-result"),
+            )
+            self._again(stored, attempt, f"The result could not be verified: {error}")
+
+    # -- while the job runs -----------------------------------------------------------------
+
+    def _watch(self, stored: Stored, attempt: Attempt, job: JobStatus, lane: Lane) -> None:
+        run = stored.run
+        if job.phase is not JobPhase.RUNNING:
+            return
+        if attempt.started_at is None and job.started_at is not None:
+            attempt = attempt.evolve(started_at=job.started_at)
+            stored = self._records.save(stored, run.with_attempt(attempt))
+        heartbeat = self._last_progress(run, attempt, job)
+        silent = self._clock() - heartbeat
+        if attempt.stop_reason is None and silent >= STALL:
+            reason = f"No progress for {human_duration(silent.total_seconds())}"
+            self._records.save(stored, stored.run.with_attempt(attempt.evolve(stop_reason=reason)))
+            lane.cancel(job.job_name)
+        elif attempt.stop_reason is not None:
+            lane.cancel(job.job_name)
+
+    def _last_progress(self, run: Run, attempt: Attempt, job: JobStatus) -> datetime:
+        prefix = self._places.attempt_prefix(run.run_id, attempt.number)
+        started = job.started_at or attempt.intended_at
+        metrics = self._work.get_blob(f"{prefix}/metrics.jsonl")
+        return max(started, metrics.updated) if metrics else started
+
+    # -- when it has ended --------------------------------------------------------------------
+
+    def _succeeded(self, stored: Stored, attempt: Attempt, result: Result) -> None:
+        run = stored.run
+        prefix = self._places.attempt_prefix(run.run_id, attempt.number)
+        verify(self._work, prefix, result)
+        model = publish_model(
+            self._work,
+            self._models,
+            run=run,
+            attempt=attempt,
+            prefix=prefix,
+            result=result,
+        )
+        before = model.metrics.held_out_loss_before
+        after = model.metrics.held_out_loss_after
+        if model.gate.passed:
+            move_latest(self._models, run, model)
+            state = RunState.SUCCEEDED
+            reason = f"Verified. Held-out loss fell from {before:.2f} to {after:.2f}."
+        else:
+            state = RunState.HELD
+            reason = "The adapter exists but is not promoted: " + " ".join(model.gate.reasons)
+        self._book.reset(attempt.lane, attempt.region)
+        ended = attempt.evolve(end_reason="succeeded")
+        self._records.save(
+            stored,
+            run.with_attempt(ended).advance(
+                state, at=self._clock(), by=BY, reason=reason, model=model, errors=0
+            ),
+        )
+
+    def _failed(self, stored: Stored, attempt: Attempt, failure: Failure | None) -> None:
+        """The trainer itself says that it failed, and why."""
+        kind = failure.kind if failure else FailureKind.INTERNAL
+        message = failure.message if failure else "The trainer failed and gave no reason."
+        if kind is FailureKind.OUT_OF_MEMORY and attempt.micro_batch_divisor == 1:
+            self._again(
+                stored,
+                attempt,
+                "The GPU's memory did not suffice; trying once more with half the micro-batch.",
+                end_reason=OUT_OF_MEMORY,
+            )
+            return
+        self._end(stored, attempt, RunState.FAILED, message)
+
+    def _ended_without_success(self, stored: Stored, attempt: Attempt, job: JobStatus) -> None:
+        """No result document, or a job that did not succeed: the platform's error tells why."""
+        message = job.error_message
+        if attempt.stop_reason:
+            self._again(stored, attempt, f"{attempt.stop_reason}; the job was ended.")
+        elif job.phase is JobPhase.CANCELLED:
+            self._cancelled_outside(stored, attempt)
+        elif job.phase is JobPhase.GONE:
+            self._again(stored, attempt, "The job was deleted before it was done.")
+        elif job.error_code == _RESOURCE_EXHAUSTED and refused_metrics(message):
+            text = f"quota exceeded for {', '.join(refused_metrics(message))}"
+            self._book.refused(attempt.lane, attempt.region, text=text, limits={})
+            self._again(stored, attempt, f"Refused after launch: {message}")
+        elif _STOCK_OUT in message:
+            self._book.refused(attempt.lane, attempt.region, text=message, limits={})
+            self._again(
+                stored, attempt, f"{attempt.region} has no free machine of this kind right now."
+            )
+        else:
+            self._again(stored, attempt, f"The job ended without a result: {message or job.phase}.")
+
+    def _cancelled_outside(self, stored: Stored, attempt: Attempt) -> None:
+        run, now = stored.run, self._clock()
+        reason = "The job was cancelled outside of ech0-tuner."
+        run = run.with_attempt(attempt.evolve(end_reason=reason)).advance(
+            RunState.CANCELLING, at=now, by=BY, reason=reason
+        )
+        # The submitter's next pass finds the job terminal and closes the run.
+        self._records.save(stored, run)
+
+    def _again(
+        self, stored: Stored, attempt: Attempt, reason: str, *, end_reason: str | None = None
+    ) -> None:
+        """Back to the queue for the next attempt, unless there were enough that ran."""
+        run = stored.run
+        trained = sum(1 for a in run.attempts if a.number != attempt.number and a.started_at)
+        trained += 1 if attempt.started_at else 0
+        if trained >= self._max_attempts:
+            self._end(
+                stored,
+                attempt,
+                RunState.FAILED,
+                f"{trained} attempts ran and none came to an end; the last: {reason} "
+                "Ask again with rerun + 1.",
+            )
+            return
+        self._close(run, attempt)
+        ended = attempt.evolve(end_reason=end_reason or reason)
+        self._records.save(
+            stored,
+            run.with_attempt(ended).advance(
+                RunState.WAITING, at=self._clock(), by=BY, reason=reason
+            ),
+        )
+
+    def _end(self, stored: Stored, attempt: Attempt, state: RunState, reason: str) -> None:
+        self._close(stored.run, attempt)
+        ended = attempt.evolve(end_reason=reason)
+        self._records.save(
+            stored,
+            stored.run.with_attempt(ended).advance(state, at=self._clock(), by=BY, reason=reason),
+        )
+
+    def _close(self, run: Run, attempt: Attempt) -> None:
+        close_attempt(self._work, self._places.attempt_prefix(run.run_id, attempt.number))

@@ -1,0 +1,1 @@
+"""From conversations to the two files that a trainer reads, and an account of every pair."""

@@ -1,0 +1,187 @@
+"""What is published for other systems: run events, refused uploads, dead letters.
+
+Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
+`run.<state>` or `upload.rejected`; `seq` counts a run's state changes from 1 without a gap, so a
+consumer drops what it has seen and knows what it missed. Bodies hold no conversation text.
+
+Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol, Self
+
+import msgspec
+from google.pubsub_v1.types import PubsubMessage
+
+from tuner.entrypoint import Message
+from tuner.errors import MalformedMessage
+from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, Places
+from tuner.requests import TrainingRequest
+from tuner.runs import Change, Run, Wait
+from tuner.training_job import Gate, Metrics
+
+#: Seconds a publish may take, its retries included.
+_PUBLISH_SECONDS = 30.0
+#: What is kept of a dead letter's body; Pub/Sub carries 10 MB at most.
+_MAX_BODY_BYTES = 1 << 20
+
+
+class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One state change of a run, version 1. Unknown fields must be ignored by consumers."""
+
+    schema_version: int = 1
+    run_id: str
+    persona: str
+    seq: int
+    state: str
+    previous: str | None
+    reason: str
+    at: datetime
+    #: What follows is there in the latest event of a run only.
+    attempt: int | None = None
+    job_name: str | None = None
+    wait: Wait | None = None
+    model_uri: str | None = None
+    metrics: Metrics | None = None
+    gate: Gate | None = None
+
+
+class UploadRejected(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload that became no dataset: why, where in the file, and what to do. Version 1."""
+
+    schema_version: int = 1
+    persona: str
+    name: str
+    generation: str
+    reason: str
+    place: str
+    fix: str
+    at: datetime
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that nobody can carry out, with the reason. `body` is what was sent, decoded."""
+
+    schema_version: int = 1
+    source: str
+    reason: str
+    body: str
+    at: datetime
+
+    @classmethod
+    def of(cls, message: Message, *, source: str, error: MalformedMessage, at: datetime) -> Self:
+        """The dead letter of a message that `source` could not read."""
+        body = message.data[:_MAX_BODY_BYTES].decode("utf-8", "replace")
+        return cls(source=source, reason=str(error), body=body, at=at)
+
+
+class Publisher(Protocol):
+    """The low-level publish call of `google.pubsub_v1.PublisherClient`."""
+
+    def publish(self, *, topic: str, messages: list[PubsubMessage], timeout: float) -> object: ...
+
+
+def event_of(run: Run, change: Change) -> RunEvent:
+    """The event that tells of `change`."""
+    latest = change.seq == run.seq
+    attempt = run.attempt if latest else None
+    model = run.model if latest else None
+    return RunEvent(
+        run_id=run.run_id,
+        persona=run.persona,
+        seq=change.seq,
+        state=change.state.value,
+        previous=change.previous.value if change.previous else None,
+        reason=change.reason,
+        at=change.at,
+        attempt=attempt.number if attempt else None,
+        job_name=attempt.job_name if attempt else None,
+        wait=run.wait if latest else None,
+        model_uri=model.uri if model else None,
+        metrics=model.metrics if model else None,
+        gate=model.gate if model else None,
+    )
+
+
+class Events:
+    """Publishes; one call per invocation, no background thread."""
+
+    def __init__(self, publisher: Publisher, places: Places, *, deployment: str) -> None:
+        self._publisher = publisher
+        self._places = places
+        self._source = f"//ech0-tuner/{deployment}"
+
+    def publish_changes(self, run: Run) -> None:
+        """Publish every change after `published_seq`, in order."""
+        messages = [
+            self._message(
+                event_of(run, change),
+                type_=f"run.{change.state.value}",
+                id_=f"{run.run_id}-{change.seq}",
+                subject=f"runs/{run.run_id}",
+                at=change.at,
+                run_id=run.run_id,
+                persona=run.persona,
+                state=change.state.value,
+                seq=str(change.seq),
+            )
+            for change in run.unpublished
+        ]
+        if messages:
+            self._publish(RUN_EVENTS_TOPIC, messages)
+
+    def publish_rejection(self, rejected: UploadRejected) -> None:
+        message = self._message(
+            rejected,
+            type_="upload.rejected",
+            id_=f"{rejected.persona}/{rejected.name}-{rejected.generation}"[-200:],
+            subject=f"uploads/{rejected.persona}",
+            at=rejected.at,
+            persona=rejected.persona,
+        )
+        self._publish(RUN_EVENTS_TOPIC, [message])
+
+    def publish_request(self, request: TrainingRequest) -> None:
+        message = PubsubMessage(
+            data=msgspec.json.encode(request), attributes={"persona": request.persona}
+        )
+        self._publish(TRAINING_REQUESTS_TOPIC, [message])
+
+    def publish_dead_letter(self, letter: DeadLetter) -> None:
+        """Keep a message that cannot be carried out where an operator can list and replay it."""
+        message = PubsubMessage(
+            data=msgspec.json.encode(letter),
+            attributes={"source": letter.source, "reason": letter.reason[:1000]},
+        )
+        self._publish(DEAD_LETTERS_TOPIC, [message])
+
+    def _message(
+        self,
+        body: msgspec.Struct,
+        *,
+        type_: str,
+        id_: str,
+        subject: str,
+        at: datetime,
+        **attributes: str,
+    ) -> PubsubMessage:
+        return PubsubMessage(
+            data=msgspec.json.encode(body),
+            attributes={
+                "ce-specversion": "1.0",
+                "ce-type": type_,
+                "ce-id": id_,
+                "ce-source": self._source,
+                "ce-subject": subject,
+                "ce-time": at.isoformat(),
+                "content-type": "application/json",
+                **attributes,
+            },
+        )
+
+    def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
+        self._publisher.publish(
+            topic=self._places.topic(topic), messages=messages, timeout=_PUBLISH_SECONDS
+        )

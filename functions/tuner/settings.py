@@ -1,0 +1,118 @@
+"""A deployment's settings: read from the environment, validated once, every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, get_args
+
+from tuner.errors import SettingsError
+from tuner.places import Places
+from tuner.requests import PresetName
+
+PRESETS: tuple[str, ...] = get_args(PresetName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one deployment is. Every field is described beside its variable in `from_env`."""
+
+    places: Places
+    deployment: str
+    regions: tuple[str, ...]
+    preset: PresetName
+    trainer_image_uri: str
+    training_service_account: str
+    max_attempts: int
+    daily_cap_usd: float
+    max_upload_bytes: int
+    tick_seconds: int
+    vertex_endpoint: str | None
+    quotas_endpoint: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Raises SettingsError naming every problem."""
+        read = _Reader(env)
+        #: Google Cloud project id.
+        project = read.text("TUNER_PROJECT", pattern=r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+        #: First part of the four buckets' names; the project id unless set.
+        prefix = read.text(
+            "TUNER_BUCKET_PREFIX", default=project, pattern=r"[a-z0-9][a-z0-9-]{1,40}"
+        )
+        settings = cls(
+            places=Places(project=project, prefix=prefix),
+            #: Label on every job; nothing cancels a job without its own.
+            deployment=read.text("TUNER_DEPLOYMENT", default=prefix, pattern=r"[a-z0-9_-]{1,63}"),
+            #: Where jobs may run, in order of preference, separated by commas.
+            regions=tuple(
+                read.text(
+                    "TUNER_REGIONS",
+                    default="us-central1",
+                    pattern=r"[a-z]+-[a-z]+[0-9]+(,[a-z]+-[a-z]+[0-9]+)*",
+                ).split(",")
+            ),
+            #: Preset of runs that an upload starts.
+            preset=read.choice("TUNER_PRESET", default="mistral-7b", choices=PRESETS),
+            #: The trainer's container, by digest on a cloud.
+            trainer_image_uri=read.text("TUNER_TRAINER_IMAGE", pattern=r"[^\s]{3,500}"),
+            #: The only account that jobs run as.
+            training_service_account=read.text(
+                "TUNER_TRAINING_SERVICE_ACCOUNT", pattern=r"[^\s@]+@[^\s@]+"
+            ),
+            #: Jobs per run at most: preemptions end somewhere.
+            max_attempts=int(read.number("TUNER_MAX_ATTEMPTS", default=5, low=1, high=50)),
+            #: Dollars that all jobs started on one UTC day may be estimated at.
+            daily_cap_usd=read.number("TUNER_DAILY_CAP_USD", default=50, low=0, high=100_000),
+            #: Largest upload that is read.
+            max_upload_bytes=int(
+                read.number("TUNER_MAX_UPLOAD_BYTES", default=64 << 20, low=1, high=1 << 33)
+            ),
+            #: Seconds between ticks; only told to users, never waited for.
+            tick_seconds=int(read.number("TUNER_TICK_SECONDS", default=60, low=1, high=3600)),
+            #: host:port in place of Google's endpoints; set in one-machine mode only.
+            vertex_endpoint=env.get("TUNER_VERTEX_ENDPOINT") or None,
+            quotas_endpoint=env.get("TUNER_QUOTAS_ENDPOINT") or None,
+        )
+        read.finish()
+        return settings
+
+
+class _Reader:
+    """Collects problems, so that one error can name them all."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._problems: list[str] = []
+
+    def text(self, name: str, *, default: str = "", pattern: str) -> str:
+        value = self._env.get(name) or default
+        if not value:
+            self._problems.append(f"{name} is not set.")
+        elif not re.fullmatch(pattern, value):
+            self._problems.append(f"{name} is {value!r}; it must match {pattern}.")
+        return value
+
+    def choice(self, name: str, *, default: PresetName, choices: tuple[str, ...]) -> PresetName:
+        value = self._env.get(name) or default
+        if value not in choices:
+            self._problems.append(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
+        return value  # type: ignore[return-value]
+
+    def number(self, name: str, *, default: float, low: float, high: float) -> float:
+        raw = self._env.get(name)
+        if not raw:
+            return default
+        try:
+            value = float(raw)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            self._problems.append(f"{name} is {raw!r}; it must be a number from {low} to {high}.")
+            return default
+        return value
+
+    def finish(self) -> None:
+        if self._problems:
+            raise SettingsError(self._problems)

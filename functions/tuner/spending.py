@@ -1,0 +1,76 @@
+"""Money guards, enforced before every create call, whoever sent the request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from tuner.clock import NewId
+from tuner.ledger import Ledger
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """`config/paused.json`: while it says so, nothing is launched."""
+
+    schema_version: int = 1
+    paused: bool
+    by: str = ""
+    write_id: str = ""
+
+
+class DailySpend(msgspec.Struct, frozen=True, kw_only=True):
+    """`spend/<UTC date>.json`: what the jobs started that day were estimated at."""
+
+    schema_version: int = 1
+    usd: float = 0.0
+    jobs: int = 0
+    write_id: str = ""
+
+
+class Spending:
+    """Reads the paused switch, reserves against the daily cap. Used under the admission lock."""
+
+    def __init__(self, ledger: Ledger, *, daily_cap_usd: float, new_id: NewId) -> None:
+        self._ledger = ledger
+        self._cap_usd = daily_cap_usd
+        self._new_id = new_id
+
+    def refusal(self) -> str | None:
+        """Why nothing may be launched now, or None."""
+        found = self._ledger.read_document("config/paused.json", Paused)
+        if found and found[0].paused:
+            return f"Paused by {found[0].by or 'the operator'}; nothing is launched until resumed."
+        return None
+
+    def reserve(self, usd: float, *, now: datetime) -> str | None:
+        """Add `usd` to the day's sum, or say why it does not fit. Raises LedgerConflict."""
+        name = f"spend/{now.date().isoformat()}.json"
+        found = self._ledger.read_document(name, DailySpend)
+        spend, generation = found or (DailySpend(), 0)
+        if spend.usd + usd > self._cap_usd:
+            return (
+                f"The daily cap of ${self._cap_usd:.2f} is reached: ${spend.usd:.2f} are planned "
+                f"today and this job is estimated at ${usd:.2f}. It goes on after midnight UTC, "
+                "or when the cap is raised (TUNER_DAILY_CAP_USD)."
+            )
+        updated = msgspec.structs.replace(
+            spend, usd=round(spend.usd + usd, 4), jobs=spend.jobs + 1, write_id=self._new_id()
+        )
+        self._ledger.write_document(name, updated, generation)
+        return None
+
+    def release(self, usd: float, *, now: datetime) -> None:
+        """Take a reservation back: the create call was refused and no job exists."""
+        name = f"spend/{now.date().isoformat()}.json"
+        found = self._ledger.read_document(name, DailySpend)
+        if found is None:
+            return
+        spend, generation = found
+        updated = msgspec.structs.replace(
+            spend,
+            usd=round(max(0.0, spend.usd - usd), 4),
+            jobs=max(0, spend.jobs - 1),
+            write_id=self._new_id(),
+        )
+        self._ledger.write_document(name, updated, generation)

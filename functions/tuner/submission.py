@@ -1,0 +1,276 @@
+"""From a request to a job, or to a wait with a reason.
+
+A request is recorded and acknowledged at once; launching is the work of an admission pass. One
+pass runs at a time (a lease on `locks/admission`), tried when a request arrives and by each tick.
+`tuner.launching` makes the one create call of an attempt; this module decides for whom.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from tuner import admission
+from tuner.clock import Clock, human_duration
+from tuner.dataset.receipt import Receipt
+from tuner.election import close_attempt
+from tuner.isolation import isolated
+from tuner.lane_book import LaneBook
+from tuner.lanes import Lane
+from tuner.launching import Launcher
+from tuner.ledger import Ledger, QueueEntry, Stored, reason_digest
+from tuner.places import Places
+from tuner.quota import QuotaReader, Snapshot
+from tuner.records import Records
+from tuner.requests import TrainingRequest
+from tuner.runs import TERMINAL, Run, RunState, Wait
+from tuner.spending import Spending
+from tuner.training_job import decode
+
+log = logging.getLogger(__name__)
+
+BY = "submitter"
+
+#: A pass stops taking up runs after this; the function's own limit is far above.
+PASS_SECONDS = 50.0
+#: Longer than a pass and the one create call that may still be under way at its end.
+LEASE_SECONDS = 180.0
+
+_QUEUED = {RunState.REQUESTED, RunState.WAITING}
+
+
+class Submitter:
+    """Records requests and runs admission passes."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        launcher: Launcher,
+        lanes: Mapping[str, Lane],
+        book: LaneBook,
+        quota: Callable[[], QuotaReader],
+        spending: Spending,
+        places: Places,
+        regions: tuple[str, ...],
+        clock: Clock,
+    ) -> None:
+        """`quota` is called once per pass that has something to admit."""
+        self._records = records
+        self._ledger: Ledger = records.ledger
+        self._launcher = launcher
+        self._lanes = lanes
+        self._book = book
+        self._quota = quota
+        self._spending = spending
+        self._places = places
+        self._regions = regions
+        self._clock = clock
+
+    def record(self, request: TrainingRequest) -> Stored:
+        """Put a request into the ledger; the same request again changes nothing."""
+        return self._records.open(request)
+
+    def run_pass(self) -> bool:
+        """One admission pass; False when another one is under way."""
+        lock = self._ledger.acquire("admission", lease_seconds=LEASE_SECONDS)
+        if lock is None:
+            return False
+        cursor = lock.cursor
+        try:
+            until = self._clock() + timedelta(seconds=PASS_SECONDS)
+            entries = self._ledger.list_open()
+            cursor = self._look_after(_rotated(entries, cursor), until) or ""
+            self._admit([e for e in entries if e.state in _QUEUED and not e.parked], until)
+        finally:
+            lock.release(cursor=cursor, at=self._clock())
+        return True
+
+    # -- what every open run is owed --------------------------------------------------------
+
+    def _look_after(self, entries: list[QueueEntry], until: datetime) -> str | None:
+        """Publish, resolve, cancel, expire. Returns where the next pass goes on, if cut short."""
+        for entry in entries:
+            if self._clock() >= until:
+                return entry.run_id
+            with isolated(self._ledger, entry.run_id):
+                if entry.seq != entry.published_seq or entry.state in TERMINAL:
+                    self._records.settle(entry)
+                if entry.parked:
+                    continue
+                if entry.state is RunState.SUBMITTING:
+                    self._launcher.resolve(entry.run_id)
+                elif entry.state is RunState.CANCELLING:
+                    self._launcher.carry_out_cancel(entry.run_id)
+                elif entry.state in _QUEUED and self._clock() >= entry.deadline_at:
+                    self._expire(entry.run_id)
+        return None
+
+    def _expire(self, run_id: str) -> None:
+        stored = self._ledger.read_open(run_id)
+        if stored is None or stored.run.state not in _QUEUED:
+            return
+        run = stored.run
+        if run.attempt is not None:
+            close_attempt(
+                self._launcher.work_bucket,
+                self._places.attempt_prefix(run_id, run.attempt.number),
+            )
+        now = self._clock()
+        waited = human_duration((now - run.requested_at).total_seconds())
+        self._records.save(
+            stored,
+            run.advance(
+                RunState.EXPIRED,
+                at=now,
+                by=BY,
+                reason=f"Waited {waited} for capacity, as long as the request allows. Last reason: "
+                f"{run.reason} The dataset is kept; ask again with rerun + 1.",
+            ),
+        )
+
+    # -- admission --------------------------------------------------------------------------
+
+    def _admit(self, queue: list[QueueEntry], until: datetime) -> None:
+        queue = [e for e in queue if self._clock() < e.deadline_at]
+        if not queue:
+            return
+        paused = self._spending.refusal()
+        if paused:
+            for entry in queue:
+                with isolated(self._ledger, entry.run_id):
+                    self._wait(entry, paused, None)
+            return
+        self._book.begin_pass()
+        snapshot = self._snapshot(queue)
+        now = self._clock()
+        for entry in sorted(queue, key=lambda e: admission.queue_order(e, now)):
+            if self._clock() >= until:
+                return
+            with isolated(self._ledger, entry.run_id):
+                snapshot = self._consider(entry, snapshot)
+
+    def _snapshot(self, queue: list[QueueEntry]) -> Snapshot:
+        metrics = {
+            metric
+            for entry in queue
+            for lane in entry.lanes
+            for metric in self._lanes[lane].needs(entry.preset)
+        }
+        return self._quota().snapshot(metrics, self._regions)
+
+    def _consider(self, entry: QueueEntry, snapshot: Snapshot) -> Snapshot:
+        """Launch or wait; the snapshot with what was launched taken off."""
+        if entry.state is RunState.REQUESTED and not self._accept(entry.run_id):
+            return snapshot
+        decision = self._decide(entry, snapshot)
+        if isinstance(decision, admission.Wait):
+            self._wait(entry, decision.reason, decision)
+            return snapshot
+        stored = self._ledger.read_open(entry.run_id)
+        if stored is None or stored.run.state not in _QUEUED:
+            return snapshot
+        lane = self._lanes[decision.lane]
+        needs = lane.needs(entry.preset)
+        launched = self._launcher.launch(
+            stored,
+            lane,
+            decision.region,
+            limits=admission.limits_for(needs, decision.region, snapshot),
+        )
+        return snapshot.reserve(needs, decision.region) if launched else snapshot
+
+    def _decide(self, entry: QueueEntry, snapshot: Snapshot) -> admission.Admit | admission.Wait:
+        """The first lane and region with room; else the wait on the preferred one."""
+        first: admission.Wait | None = None
+        for lane in entry.lanes:
+            for region in entry.regions or self._regions:
+                decision = admission.decide(
+                    lane=lane,
+                    region=region,
+                    needs=self._lanes[lane].needs(entry.preset),
+                    known=self._book.read(lane, region),
+                    snapshot=snapshot,
+                    now=self._clock(),
+                )
+                if isinstance(decision, admission.Admit):
+                    return decision
+                first = first or decision
+        assert first is not None, "a request names at least one lane"
+        return first
+
+    def _wait(self, entry: QueueEntry, reason: str, decision: admission.Wait | None) -> None:
+        if entry.state is RunState.WAITING and entry.reason_digest == reason_digest(reason):
+            return
+        stored = self._ledger.read_open(entry.run_id)
+        if stored is None or stored.run.state not in _QUEUED:
+            return
+        self._records.save(stored, _waiting(stored.run, reason, decision, self._clock()))
+
+    def _accept(self, run_id: str) -> bool:
+        """Check a new request against the deployment; reject it at once when it cannot work."""
+        stored = self._ledger.read_open(run_id)
+        if stored is None or stored.run.state is not RunState.REQUESTED:
+            return False
+        run = stored.run
+        if run.examples:
+            return True
+        problem, examples = self._problem(run)
+        if problem is None:
+            self._ledger.replace(stored, run.evolve(examples=examples))
+            return True
+        self._records.save(
+            stored, run.advance(RunState.REJECTED, at=self._clock(), by=BY, reason=problem)
+        )
+        return False
+
+    def _problem(self, run: Run) -> tuple[str | None, int]:
+        request = run.request
+        foreign = sorted(set(request.regions) - set(self._regions))
+        if foreign:
+            return (
+                f"This deployment trains in {', '.join(self._regions)}, not in "
+                f"{', '.join(foreign)}. Ask for one of those, or add the region to TUNER_REGIONS.",
+                0,
+            )
+        prefix = self._places.dataset_prefix(run.persona, request.dataset_id)
+        receipt = self._launcher.work_bucket.get_blob(f"{prefix}/receipt.json")
+        if receipt is None:
+            return (
+                f"Persona {run.persona} has no dataset {request.dataset_id[:12]}…. Upload the "
+                "conversations: the converter makes the dataset and asks for the run itself.",
+                0,
+            )
+        examples = decode(receipt.download_as_bytes(), Receipt).train
+        lane = self._lanes[request.lanes[0]]
+        estimate = lane.estimate(run.evolve(examples=examples))
+        if estimate.usd > request.budget_usd:
+            return (
+                f"The run is estimated at ${estimate.usd:.2f} and its budget is "
+                f"${request.budget_usd:.2f}. Raise budget_usd, or use fewer epochs.",
+                0,
+            )
+        return None, examples
+
+
+def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: datetime) -> Run:
+    wait = None
+    if decision is not None:
+        wait = Wait(
+            lane=decision.lane,
+            region=decision.region,
+            needs=decision.needs,
+            has=decision.has,
+            next_check_at=decision.next_check_at,
+        )
+    if run.state is RunState.WAITING:
+        # Still waiting, for another reason: a change that consumers see, but no new state.
+        return run.remark(at=now, reason=reason, by=BY, wait=wait)
+    return run.advance(RunState.WAITING, at=now, reason=reason, by=BY, wait=wait)
+
+
+def _rotated(entries: list[QueueEntry], cursor: str) -> list[QueueEntry]:
+    """By run id, from `cursor` on and round: a pass that was cut short goes on where it stopped."""
+    ordered = sorted(entries, key=lambda entry: entry.run_id)
+    return [e for e in ordered if e.run_id >= cursor] + [e for e in ordered if e.run_id < cursor]

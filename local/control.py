@@ -1,0 +1,82 @@
+"""Starting, stopping and purging the stack of a state directory, from another process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from local.layout import Layout
+from local.processes import StartFailed, is_alive
+from local.stack import ROOT
+
+_START_SECONDS = 90.0
+_STOP_SECONDS = 60.0
+
+
+def up(
+    layout: Layout, *, arguments: Sequence[str] = (), die_with_parent: bool = False
+) -> dict[str, Any]:
+    """Start the stack unless it runs; its description. Raises StartFailed."""
+    running = layout.running_stack()
+    if running:
+        return running
+    layout.make()
+    layout.stack_file.unlink(missing_ok=True)
+    log = layout.logs / "supervisor.log"
+    command = [sys.executable, "-m", "local.supervisor", f"--state-dir={layout.root}", *arguments]
+    if die_with_parent:
+        command.append("--die-with-parent")
+    with log.open("ab") as output:
+        supervisor = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # A session of its own: Ctrl-C in the terminal is the caller's to handle.
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while (running := layout.running_stack()) is None:
+        if supervisor.poll() is not None:
+            tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
+            raise StartFailed(f"The local stack could not be started.\n{tail}\nLogs: {layout.logs}")
+        if time.monotonic() > deadline:
+            _end(supervisor.pid)
+            raise StartFailed(f"The local stack was not ready in time. Logs: {layout.logs}")
+        time.sleep(0.05)
+    return running
+
+
+def down(layout: Layout) -> bool:
+    """Stop the stack; whether one ran. What it holds is kept."""
+    running = layout.running_stack()
+    if running is None:
+        return False
+    _end(int(running["pid"]))
+    return True
+
+
+def purge(layout: Layout) -> None:
+    """Stop the stack and remove all that it holds: uploads, datasets, adapters, records."""
+    down(layout)
+    if layout.root.exists():
+        shutil.rmtree(layout.root)
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while is_alive(pid):
+        # Our own child stays a zombie until it is waited for; is_alive knows that.
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            return
+        time.sleep(0.05)

@@ -1,0 +1,71 @@
+"""`python -m local.supervisor`: starts the stack, keeps it until SIGTERM, stops it cleanly.
+
+It writes `run/stack.json` when everything is ready, so that others find it, and ends with 1 and the
+reason in `logs/supervisor.log` when a server cannot be started or ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from local.layout import Layout
+from local.processes import StartFailed, die_with_parent
+from local.stack import ROOT, Stack
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--tick-seconds", type=float, default=2.0, help="0: no ticks")
+    parser.add_argument("--trainer-python", type=Path, default=ROOT / ".venv-trainer/bin/python")
+    parser.add_argument("--base-model", type=Path, default=ROOT / ".cache/base-model/smollm2-135m")
+    parser.add_argument("--die-with-parent", action="store_true")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    if arguments.die_with_parent:
+        die_with_parent()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    layout = Layout(arguments.state_dir.resolve())
+    layout.make()
+    stack = Stack(
+        layout,
+        trainer_python=arguments.trainer_python.absolute(),
+        base_model=arguments.base_model.resolve(),
+    )
+    try:
+        _stage(layout.staged)
+        description = stack.start(tick_seconds=arguments.tick_seconds, staged=layout.staged)
+        layout.write_stack({"pid": os.getpid(), **description})
+        log.info("the stack is up: %s", description["ports"])
+        while not stopping.wait(0.5):
+            ended = stack.ended()
+            if ended is not None:
+                log.error("%s ended with %s; see %s", ended.name, ended.exit_code, ended.log)
+                return 1
+        return 0
+    except StartFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        layout.stack_file.unlink(missing_ok=True)
+        stack.close()
+
+
+def _stage(target: Path) -> None:
+    """Run the staging script, as a deployment does. Raises CalledProcessError."""
+    subprocess.run([sys.executable, str(ROOT / "functions/stage.py"), str(target)], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""The whole trainer, against a storage server and with a tiny model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+import train
+from support.wait import until
+from trainer.harness import SECRET, Job, jsonl, pairs
+from tuner.training_job import (
+    CONTROLLER,
+    FailureKind,
+    Hyperparameters,
+    Outcome,
+    Owner,
+    Samples,
+    decode,
+    encode,
+)
+
+NewJob = Callable[..., Job]
+
+
+@pytest.fixture
+def default_sigterm() -> Any:
+    """`train.main` installs a handler; the test process keeps its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+pytestmark = pytest.mark.usefixtures("default_sigterm")
+
+
+def test_a_job_leaves_true_artifacts_and_a_result(new_job: NewJob) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    result = job.result()
+    assert result.outcome is Outcome.SUCCEEDED
+    assert (result.run_id, result.attempt, result.claim_id) == (job.run_id, 1, job.claim_id)
+    assert {artifact.name for artifact in result.artifacts} == {
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "samples.json",
+        "metrics.jsonl",
+    }
+    for artifact in result.artifacts:
+        blob = job.bucket.get_blob(f"{job.attempt_prefix}/{artifact.name}")
+        content = blob.download_as_bytes()
+        assert artifact.generation == blob.generation
+        assert artifact.size_bytes == len(content)
+        assert artifact.sha256 == hashlib.sha256(content).hexdigest()
+    assert result.metrics is not None
+    assert (result.metrics.train_examples, result.metrics.eval_examples) == (8, 3)
+    assert result.metrics.steps == 2
+    samples = decode(job.get(f"{job.attempt_prefix}/samples.json"), Samples).samples
+    assert [sample.prompt for sample in samples] == [
+        f"What is on shelf {n}?" for n in (100, 101, 102)
+    ]
+
+
+def test_the_result_is_written_last(new_job: NewJob) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    written = {name: job.bucket.get_blob(name) for name in job.written()}
+    newest = max(written, key=lambda name: int(written[name].generation))
+    assert newest == job.result_name
+    assert all(blob.updated <= written[job.result_name].updated for blob in written.values())
+
+
+def test_the_same_job_gives_the_same_adapter(new_job: NewJob) -> None:
+    first, second = new_job(), new_job()
+    for job in (first, second):
+        assert train.main(job.arguments()) == 0
+    digests = [
+        {a.name: a.sha256 for a in job.result().artifacts if a.name.startswith("adapter/")}
+        for job in (first, second)
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_another_seed_gives_another_adapter(new_job: NewJob) -> None:
+    first = new_job()
+    second = new_job(hyperparameters=Hyperparameters(epochs=1, learning_rate=0.05, seed=7))
+    for job in (first, second):
+        assert train.main(job.arguments()) == 0
+    assert first.result().artifacts[0].sha256 != second.result().artifacts[0].sha256
+
+
+def test_peft_loads_the_adapter_and_it_changes_the_model(
+    new_job: NewJob, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        (tmp_path / name).write_bytes(job.get(f"{job.attempt_prefix}/adapter/{name}"))
+    config = json.loads((tmp_path / "adapter_config.json").read_bytes())
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert config["revision"] == "tiny-1"
+    assert config["target_modules"] == ["q_proj", "v_proj"]
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+    tokens = torch.tensor([[5, 60, 700]])
+    with torch.no_grad():
+        plain = base(tokens).logits
+        adapted = PeftModel.from_pretrained(base, tmp_path).eval()(tokens).logits
+    assert not torch.allclose(plain, adapted)
+
+
+def test_micro_batches_do_not_change_what_is_learned(new_job: NewJob) -> None:
+    """Losses are divided by the supervised tokens of the whole effective batch."""
+    rows = pairs(8)
+    for turns in rows[::2]:
+        turns[1]["content"] *= 3  # so that equal parts of a batch have unequal tokens
+    whole, halves = (
+        new_job(train_jsonl=jsonl(rows), micro_batch_divisor=divisor) for divisor in (1, 4)
+    )
+    for job in (whole, halves):
+        assert train.main(job.arguments()) == 0
+    first, second = (job.result().metrics for job in (whole, halves))
+    assert first is not None
+    assert second is not None
+    assert first.train_loss_first == pytest.approx(second.train_loss_first, rel=2e-3)
+    assert first.steps == second.steps == 2
+
+
+def test_a_second_claim_is_superseded_and_writes_nothing(new_job: NewJob) -> None:
+    job = new_job(claim_id="claim-b")
+    job.put(f"{job.attempt_prefix}/owner", encode(Owner(claim_id=CONTROLLER)))
+    before = {name: job.bucket.get_blob(name).generation for name in job.written()}
+    assert train.main(job.arguments()) == 3
+    assert {name: job.bucket.get_blob(name).generation for name in job.written()} == before
+
+
+def test_a_superseded_job_never_imports_torch(new_job: NewJob) -> None:
+    job = new_job()
+    job.put(f"{job.attempt_prefix}/owner", encode(Owner(claim_id="claim-b")))
+    program = f"import sys, train; code = train.main({job.arguments()!r}); "
+    program += "print(code, 'torch' in sys.modules, 'transformers' in sys.modules)"
+    path = os.pathsep.join([str(Path(train.__file__).parent), os.environ["PYTHONPATH"]])
+    done = subprocess.run(
+        [job.command()[0], "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "3 False False", done.stderr
+
+
+def test_the_same_claim_continues(new_job: NewJob) -> None:
+    """A worker that was restarted finds its own owner object and what it had written."""
+    job = new_job()
+    job.put(f"{job.attempt_prefix}/owner", encode(Owner(claim_id=job.claim_id)))
+    job.put(f"{job.attempt_prefix}/samples.json", b"half a file")
+    assert train.main(job.arguments()) == 0
+    assert all(
+        artifact.sha256
+        == hashlib.sha256(job.get(f"{job.attempt_prefix}/{artifact.name}")).hexdigest()
+        for artifact in job.result().artifacts
+    )
+
+
+def test_a_finished_attempt_is_not_trained_again(new_job: NewJob) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    before = {name: job.bucket.get_blob(name).generation for name in job.written()}
+    assert train.main(job.arguments()) == 0
+    assert {name: job.bucket.get_blob(name).generation for name in job.written()} == before
+
+
+def test_orders_for_another_claim_start_nothing(new_job: NewJob) -> None:
+    job = new_job()
+    job.claim_id = "claim-z"
+    assert train.main(job.arguments()) == 1
+    assert job.written() == set()
+
+
+def test_a_tampered_dataset_is_bad_data(new_job: NewJob) -> None:
+    job = new_job(dataset_id="0" * 64)
+    assert train.main(job.arguments()) == 1
+    failure = job.result().failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BAD_DATA
+    assert "checksum" in failure.message
+
+
+def test_a_bad_row_fails_the_job_with_its_line_and_leaks_no_text(
+    new_job: NewJob, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = jsonl(pairs(2)) + b'{"messages":[{"role":"user","content":"marmalade"}]}\n'
+    job = new_job(train_jsonl=rows)
+    assert train.main(job.arguments()) == 1
+    failure = job.result().failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BAD_DATA
+    assert "train.jsonl line 3" in failure.message
+    assert SECRET not in failure.message + "".join(capfd.readouterr())
+
+
+def test_logs_are_json_lines_without_conversation_text(
+    new_job: NewJob, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    output, errors = capfd.readouterr()
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert all({"severity", "message"} <= line.keys() for line in lines)
+    assert SECRET not in output + errors
+    origins = {line["name"]: line["origin"] for line in lines if line["message"] == "setting"}
+    assert origins["learning_rate"] == "request"
+    assert origins["lora_r"] == "preset"
+
+
+def test_every_settings_problem_is_reported_at_once(new_job: NewJob) -> None:
+    job = new_job(preset="no-such-preset")
+    assert train.main(job.arguments()) == 1
+    failure = job.result().failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BAD_SETTINGS
+    assert "mistral-7b, smollm2-135m" in failure.message
+
+
+def test_a_preset_for_another_base_model_than_the_local_one_is_refused(new_job: NewJob) -> None:
+    job = new_job(preset="mistral-7b")
+    assert train.main(job.arguments()) == 1
+    failure = job.result().failure
+    assert failure is not None
+    assert failure.kind is FailureKind.BAD_SETTINGS
+    assert "TUNER_BASE_MODEL_DIR holds" in failure.message
+
+
+def test_sigterm_ends_the_job_without_a_result(new_job: NewJob) -> None:
+    job = new_job(hyperparameters=Hyperparameters(epochs=50), train_jsonl=jsonl(pairs(400)))
+    process = subprocess.Popen(job.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    metrics = f"{job.attempt_prefix}/metrics.jsonl"
+
+    def is_training() -> bool:
+        assert process.poll() is None, process.stderr
+        return job.exists(metrics) and b'"training"' in job.get(metrics)
+
+    try:
+        until(is_training, seconds=90)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    finally:
+        process.kill()
+        process.communicate()
+    assert not job.exists(job.result_name)
+
+
+def test_metrics_tell_every_phase_and_step(new_job: NewJob) -> None:
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    rows = [
+        json.loads(line) for line in job.get(f"{job.attempt_prefix}/metrics.jsonl").splitlines()
+    ]
+    phases = list(dict.fromkeys(row["phase"] for row in rows))
+    assert phases == ["loading", "evaluating_before", "training", "evaluating_after", "saving"]
+    steps = [row for row in rows if "loss" in row]
+    assert [(row["step"], row["steps"]) for row in steps] == [(1, 2), (2, 2)]
+    assert {"learning_rate", "epoch", "seconds", "at"} <= steps[0].keys()

@@ -1,0 +1,93 @@
+"""Every preset in the trainer's image is whole and valid; this needs no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuner.training_job import FailureKind, Hyperparameters, JobSpec
+
+TRAINER_DIR = Path(__file__).parents[2] / "trainer_image"
+sys.path.insert(0, str(TRAINER_DIR))
+
+import settings  # noqa: E402
+from failures import TrainerError  # noqa: E402
+
+PRESET_FILES = sorted((TRAINER_DIR / "presets").glob("*.toml"))
+
+
+def spec(
+    preset: str = "smollm2-135m",
+    micro_batch_divisor: int = 1,
+    hyperparameters: Hyperparameters | None = None,
+) -> JobSpec:
+    return JobSpec(
+        run_id="r1",
+        persona="gran",
+        attempt=1,
+        claim_id="c1",
+        display_name="Gran",
+        dataset_id="0" * 64,
+        train_uri="gs://work/train.jsonl",
+        eval_uri="gs://work/eval.jsonl",
+        preset=preset,
+        hyperparameters=hyperparameters or Hyperparameters(),
+        micro_batch_divisor=micro_batch_divisor,
+        result_uri="gs://work/results/r1/1.json",
+    )
+
+
+@pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: path.stem)
+def test_every_preset_loads_and_resolves(path: Path) -> None:
+    resolved = settings.resolve_settings(spec(preset=path.stem))
+    assert resolved.micro_batch * resolved.accumulation_steps == resolved.preset.effective_batch
+
+
+def test_there_are_presets() -> None:
+    assert [path.stem for path in PRESET_FILES] == ["mistral-7b", "smollm2-135m"]
+
+
+def test_every_problem_of_a_preset_is_reported_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        'base_model = "no-slash"\nrevision = "main"\nlearning_rate = 3.0\ncolour = "red"\n'
+    )
+    with pytest.raises(TrainerError) as caught:
+        settings.resolve_settings(spec("bad", micro_batch_divisor=64), tmp_path)
+    assert caught.value.kind is FailureKind.BAD_SETTINGS
+    for name in ("base_model", "revision", "learning_rate", "unknown setting colour", "epochs"):
+        assert name in str(caught.value)
+
+
+def test_an_unknown_preset_names_those_that_exist() -> None:
+    with pytest.raises(TrainerError, match="mistral-7b, smollm2-135m"):
+        settings.resolve_settings(spec(preset="gpt"))
+
+
+def test_a_request_wins_over_the_preset_and_each_origin_is_kept() -> None:
+    chosen = Hyperparameters(learning_rate=2e-4, epochs=5, seed=1)
+    resolved = settings.resolve_settings(spec(hyperparameters=chosen))
+    assert (resolved.learning_rate, resolved.epochs, resolved.seed) == (2e-4, 5, 1)
+    assert resolved.origins["learning_rate"] == (2e-4, "request")
+    assert resolved.origins["effective_batch"] == (4, "preset")
+
+
+def test_a_divided_micro_batch_keeps_the_effective_batch() -> None:
+    resolved = settings.resolve_settings(spec(micro_batch_divisor=2))
+    assert (resolved.micro_batch, resolved.accumulation_steps) == (2, 2)
+
+
+def test_a_micro_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(TrainerError, match="micro-batch of 4 cannot be divided by 8"):
+        settings.resolve_settings(spec(micro_batch_divisor=8))
+
+
+def test_an_odd_effective_batch_is_cut_evenly() -> None:
+    resolved = settings.resolve_settings(spec(hyperparameters=Hyperparameters(effective_batch=6)))
+    assert (resolved.micro_batch, resolved.accumulation_steps) == (3, 2)
+
+
+def test_steps_count_the_last_smaller_batch() -> None:
+    resolved = settings.resolve_settings(spec())
+    assert resolved.optimizer_steps(25) == 7 * 3

@@ -1,0 +1,156 @@
+"""The frozen base model: where it is loaded from, and how this machine's processor holds it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from failures import TrainerError
+from settings import Preset
+from tuner.training_job import BaseModel, FailureKind
+
+#: A local directory that holds the base model; it wins over the Hugging Face hub.
+DIR_VARIABLE = "TUNER_BASE_MODEL_DIR"
+MANIFEST_NAME = "base_model.json"
+
+#: Eager attention is faster than SDPA on a CPU, but its memory grows with the square of the length.
+EAGER_MAX_TOKENS = 256
+#: Without checkpointing a 7B model keeps about 7 MB a token; a T4 has 9 GB beside its weights.
+CHECKPOINT_ABOVE_TOKENS = 1024
+#: The first NVIDIA generation that computes in bfloat16. `is_bf16_supported()` counts emulation.
+BF16_CAPABILITY = (8, 0)
+
+
+class _Manifest(msgspec.Struct):
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the base model's files are, and what they are."""
+
+    location: str
+    #: The hub's revision; None for a local directory.
+    hub_revision: str | None
+    identity: BaseModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """How the model is held and computed on this machine."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: torch.dtype
+    nf4: bool
+    fp16_autocast: bool
+    attention: Literal["eager", "sdpa"]
+    activation_checkpointing: bool
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """What every forward pass runs in, here and while training."""
+        if self.fp16_autocast:
+            half: contextlib.AbstractContextManager[Any] = torch.autocast("cuda", torch.float16)
+            return half
+        return contextlib.nullcontext()
+
+
+def find_source(preset: Preset, environment: Mapping[str, str]) -> Source:
+    """The local directory if one is given, else the hub at the preset's commit.
+
+    Raises:
+        TrainerError: bad_settings, when the directory does not say what it holds, or holds
+            another model than the preset's.
+    """
+    folder = environment.get(DIR_VARIABLE)
+    if not folder:
+        identity = BaseModel(name=preset.base_model, revision=preset.revision)
+        return Source(location=preset.base_model, hub_revision=preset.revision, identity=identity)
+    try:
+        manifest = msgspec.json.decode((Path(folder) / MANIFEST_NAME).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise TrainerError(
+            FailureKind.BAD_SETTINGS,
+            f"{DIR_VARIABLE} has no readable {MANIFEST_NAME} that names its model and revision",
+        ) from exc
+    if manifest.name != preset.base_model:
+        raise TrainerError(
+            FailureKind.BAD_SETTINGS,
+            f"the preset trains {preset.base_model}, but {DIR_VARIABLE} holds {manifest.name}",
+        )
+    identity = BaseModel(name=manifest.name, revision=manifest.revision)
+    return Source(location=folder, hub_revision=None, identity=identity)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The base model's tokenizer, with a token to pad with."""
+    tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.hub_revision)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def choose_placement(preset: Preset, *, micro_batch: int, longest_tokens: int) -> Placement:
+    """The fastest way that this machine has for these rows.
+
+    It depends on what the processor can do and on the data, never on a timing: two runs of the
+    same job on the same machine compute the same numbers.
+    """
+    if not torch.cuda.is_available():
+        return Placement(
+            device="cpu",
+            dtype=torch.bfloat16 if cpu_computes_bf16() else torch.float32,
+            nf4=False,
+            fp16_autocast=False,
+            attention="eager" if longest_tokens <= EAGER_MAX_TOKENS else "sdpa",
+            activation_checkpointing=False,
+        )
+    bf16 = torch.cuda.get_device_capability() >= BF16_CAPABILITY
+    nf4 = preset.quantization == "nf4"
+    # A T4 (7.5) has fast float16 and no bfloat16. Frozen NF4 weights may be float16 between
+    # their blocks; without NF4 the weights stay in float32 and autocast chooses.
+    without_bf16 = torch.float16 if nf4 else torch.float32
+    return Placement(
+        device="cuda",
+        dtype=torch.bfloat16 if bf16 else without_bf16,
+        nf4=nf4,
+        fp16_autocast=not bf16,
+        attention="sdpa",
+        activation_checkpointing=micro_batch * longest_tokens > CHECKPOINT_ABOVE_TOKENS,
+    )
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16; emulated, it is slower than float32."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def load_model(source: Source, placement: Placement) -> Any:
+    """The frozen base model on its device."""
+    options: dict[str, Any] = {}
+    if placement.nf4:
+        from transformers import BitsAndBytesConfig  # needs the GPU requirements
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=placement.dtype,
+        )
+        options["device_map"] = {"": 0}
+    model = AutoModelForCausalLM.from_pretrained(
+        source.location,
+        revision=source.hub_revision,
+        dtype=placement.dtype,
+        attn_implementation=placement.attention,
+        **options,
+    )
+    return model if placement.nf4 else model.to(placement.device)

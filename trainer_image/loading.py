@@ -1,0 +1,62 @@
+"""Everything that training works on, made ready: encoded rows and the model with its adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from base_model import Placement, choose_placement, find_source, load_model, load_tokenizer
+from chat import ChatEncoder, Encoded, encode_all
+from dataset import Dataset
+from logs import log
+from recipe import add_adapter
+from settings import Settings
+from tuner.training_job import BaseModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model with a fresh adapter, on its device, and the rows as token ids."""
+
+    model: Any
+    tokenizer: Any
+    encoder: ChatEncoder
+    placement: Placement
+    identity: BaseModel
+    train_rows: Sequence[Encoded]
+    eval_rows: Sequence[Encoded]
+
+    @property
+    def pad_token_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+
+def load(settings: Settings, dataset: Dataset) -> Loaded:
+    """Encode the rows, then load the model: bad rows are found before the expensive part.
+
+    Raises:
+        TrainerError: bad_settings or bad_data.
+    """
+    preset = settings.preset
+    source = find_source(preset, os.environ)
+    tokenizer = load_tokenizer(source)
+    encoder = ChatEncoder(tokenizer, preset.system_role)
+    train_rows = encode_all(encoder, dataset.train, preset.max_length_tokens)
+    eval_rows = encode_all(encoder, dataset.eval, preset.max_length_tokens)
+    placement = choose_placement(
+        preset,
+        micro_batch=settings.micro_batch,
+        longest_tokens=max(len(row.input_ids) for row in (*train_rows, *eval_rows)),
+    )
+    log("INFO", "placement", **vars(placement), base_model=source.identity.name)
+    return Loaded(
+        model=add_adapter(load_model(source, placement), settings, source.identity),
+        tokenizer=tokenizer,
+        encoder=encoder,
+        placement=placement,
+        identity=source.identity,
+        train_rows=train_rows,
+        eval_rows=eval_rows,
+    )

@@ -1,0 +1,107 @@
+"""The attempt's `metrics.jsonl`: what training does, and the sign that it still runs.
+
+The controller reads the object's age. A background thread rewrites it whole every few seconds,
+also while the main thread is inside one long step; a write that fails is logged and forgotten.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+
+import msgspec
+
+from logs import log
+
+CONTENT_TYPE = "application/x-ndjson"
+#: Half of the ten seconds that the controller is promised.
+BEAT_SECONDS = 5.0
+
+
+class Progress:
+    """Rows of progress, and the thread that publishes them while the `with` block runs."""
+
+    def __init__(
+        self, publish: Callable[[bytes], None], *, beat_seconds: float = BEAT_SECONDS
+    ) -> None:
+        self._publish = publish
+        self._beat_seconds = beat_seconds
+        self._rows: list[dict[str, object]] = []
+        self._now: dict[str, object] = {"phase": "starting"}
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        # A daemon: it must never keep a failed or finished process alive.
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._halt()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._started
+
+    def enter(self, phase: str, *, steps: int | None = None) -> None:
+        """Begin a phase; `steps` is how many steps it will take, where that is known."""
+        row: dict[str, object] = {"phase": phase}
+        if steps is not None:
+            row |= {"step": 0, "steps": steps}
+        with self._lock:
+            self._now = row
+            self._rows.append({**row, **self._stamp()})
+        log("INFO", f"phase: {phase}", **{**row, "seconds": round(self.seconds, 3)})
+
+    def advance(self, step: int) -> None:
+        """Say how far the phase is."""
+        with self._lock:
+            self._now = {**self._now, "step": step}
+
+    def record_step(self, step: int, loss: float, learning_rate: float, epoch: float) -> None:
+        """Add the row of one optimizer step."""
+        with self._lock:
+            self._now = {**self._now, "step": step}
+            row = {"loss": loss, "learning_rate": learning_rate, "epoch": epoch}
+            self._rows.append({**self._now, **row, **self._stamp()})
+
+    def finish(self) -> bytes:
+        """End the heartbeat and return the final rows."""
+        self._halt()
+        return self._rendered(live=False)
+
+    def _stamp(self) -> dict[str, object]:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"seconds": round(self.seconds, 3), "at": at}
+
+    def _rendered(self, *, live: bool) -> bytes:
+        """The rows as JSON lines; a `live` file ends with a line that says what goes on now."""
+        with self._lock:
+            rows = [*self._rows, {**self._now, **self._stamp()}] if live else list(self._rows)
+        return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+
+    def _beat(self) -> None:
+        while True:
+            try:
+                self._publish(self._rendered(live=True))
+            except Exception as exc:  # whatever storage does, training goes on
+                log("WARNING", "the progress could not be written", error=type(exc).__name__)
+            if self._stop.wait(self._beat_seconds):
+                return
+
+    def _halt(self) -> None:
+        # A write that is under way ends first, so that it cannot overtake the final one.
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()

@@ -1,0 +1,100 @@
+"""Cloud Storage as the trainer needs it: whole small objects, each write with its generation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud import storage
+
+#: Per request; an adapter of 30 MB needs far less.
+TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """One generation of an object that was written or read."""
+
+    uri: str
+    generation: int
+    size_bytes: int
+    sha256: str
+
+
+class AlreadyExists(Exception):
+    """An object that is written once is there already, with another content."""
+
+    def __init__(self, existing: StoredObject, content: bytes) -> None:
+        super().__init__(existing.uri)
+        self.existing = existing
+        self.content = content
+
+
+class ObjectStore:
+    """Reads and writes `gs://` objects with one client."""
+
+    def __init__(self, client: storage.Client) -> None:
+        self._client = client
+
+    def read(self, uri: str) -> bytes:
+        """The object's content. Raises google.api_core.exceptions.NotFound."""
+        content: bytes = self._blob(uri).download_as_bytes(timeout=TIMEOUT_SECONDS)
+        return content
+
+    def create(self, uri: str, content: bytes, content_type: str) -> StoredObject:
+        """Write an object that must not exist yet.
+
+        The client retries by itself, so a refusal may answer our own write whose reply was lost:
+        an object with the same content counts as written.
+
+        Raises:
+            AlreadyExists: it is there with another content.
+        """
+        try:
+            return self._write(uri, content, content_type, if_generation_match=0)
+        except PreconditionFailed:
+            blob = self._blob(uri)
+            blob.reload(timeout=TIMEOUT_SECONDS)
+            found: bytes = blob.download_as_bytes(
+                if_generation_match=blob.generation, timeout=TIMEOUT_SECONDS
+            )
+            existing = _stored(uri, int(blob.generation), found)
+            if found == content:
+                return existing
+            raise AlreadyExists(existing, found) from None
+
+    def write(
+        self, uri: str, content: bytes, content_type: str, *, replacing: int | None = None
+    ) -> StoredObject:
+        """Write an object: over the generation `replacing`, or over whatever is there."""
+        return self._write(uri, content, content_type, if_generation_match=replacing)
+
+    def beat(self, uri: str, content: bytes, content_type: str) -> None:
+        """Rewrite a small object with one short try; a lost one is made good by the next."""
+        self._blob(uri).upload_from_string(content, content_type, retry=None, timeout=10)
+
+    def _write(
+        self, uri: str, content: bytes, content_type: str, *, if_generation_match: int | None
+    ) -> StoredObject:
+        blob = self._blob(uri)
+        blob.upload_from_string(
+            content,
+            content_type,
+            if_generation_match=if_generation_match,
+            timeout=TIMEOUT_SECONDS,
+        )
+        return _stored(uri, int(blob.generation), content)
+
+    def _blob(self, uri: str) -> storage.Blob:
+        bucket_name, _, name = uri.removeprefix("gs://").partition("/")
+        return self._client.bucket(bucket_name).blob(name)
+
+
+def _stored(uri: str, generation: int, content: bytes) -> StoredObject:
+    return StoredObject(
+        uri=uri,
+        generation=generation,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )

@@ -1,0 +1,217 @@
+"""Train one attempt of a run: a LoRA adapter from a dataset in the work bucket.
+
+    python train.py --run-uri gs://BUCKET/runs/RUN_ID --attempt N --claim-id C
+
+ 1. read the orders               6. encode the conversations
+ 2. elect this attempt's owner    7. evaluate and train
+ 3. fetch the dataset             8. evaluate again, judge
+ 4. settle the settings           9. upload the artifacts
+ 5. load the base model          10. write the result
+
+Exit codes: 0 the adapter is written, and so is the result that says so; 1 failed (the result says
+why, if this job owned the attempt); 3 superseded, nothing written; 143 stopped by SIGTERM, no
+result: the platform took the machine, and a new attempt follows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import MutableMapping, Sequence
+from types import FrameType
+
+from google.cloud import storage
+
+from dataset import fetch_dataset
+from failures import Superseded, classify, where_raised
+from logs import log
+from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
+from progress import CONTENT_TYPE, Progress
+from settings import Settings, resolve_settings
+from storage_io import ObjectStore
+from tuner.training_job import JobSpec, Metrics, Outcome, Result
+
+#: Held-out prompts that the model replies to before and after.
+SAMPLE_COUNT = 3
+
+FAILED_EXIT_CODE = 1
+SUPERSEDED_EXIT_CODE = 3
+SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+
+#: Libraries read these when they are loaded; whoever starts the trainer may set others.
+LIBRARY_ENVIRONMENT = {
+    "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Waiting OpenMP threads that spin make generation on few cores many times slower.
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the attempt; the returned number is the exit code."""
+    options = parse_arguments(arguments)
+    prepare_environment(os.environ)
+    signal.signal(signal.SIGTERM, stop_at_once)
+    try:
+        store = ObjectStore(storage.Client())
+        spec = read_job(store, options)  # 1
+        elect_owner(store, options)  # 2
+    except Superseded:
+        log("NOTICE", "superseded: another job owns this attempt", uri=options.attempt_uri)
+        return SUPERSEDED_EXIT_CODE
+    except Exception as exc:  # nothing is ours yet, so there is no result to write
+        log_failure("the attempt could not be started", exc)
+        return FAILED_EXIT_CODE
+
+    try:
+        result = earlier_result(store, spec) or train_attempt(store, spec, options.attempt_uri)
+    except Exception as exc:
+        log_failure("the attempt failed", exc)
+        result = failed_result(spec, exc)
+    try:
+        write_result(store, spec, result)  # 10
+    except Exception as exc:
+        log_failure("the result could not be written", exc)
+        return FAILED_EXIT_CODE
+    return 0 if result.outcome is Outcome.SUCCEEDED else FAILED_EXIT_CODE
+
+
+def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result:
+    """Everything between the election and the result. Raises whatever goes wrong."""
+    metrics_uri = f"{attempt_uri}/metrics.jsonl"
+    with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
+        dataset = fetch_dataset(store, spec)  # 3
+        settings = settle_settings(spec)  # 4
+        sampled = dataset.eval[:SAMPLE_COUNT]
+
+        progress.enter("loading")
+        # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
+        import artifacts
+        import evaluation
+        import recipe
+        from loading import load
+
+        loaded = load(settings, dataset)  # 5, 6
+
+        def evaluate(phase: str) -> evaluation.Evaluation:
+            batches = math.ceil(len(loaded.eval_rows) / settings.micro_batch)
+            progress.enter(phase, steps=batches)
+            return evaluation.evaluate(
+                loaded, sampled, batch_size=settings.micro_batch, on_batch=progress.advance
+            )
+
+        before = evaluate("evaluating_before")  # 7
+        progress.enter("training", steps=settings.optimizer_steps(len(loaded.train_rows)))
+        training_started = progress.seconds
+        trained = recipe.train(
+            loaded.model,
+            loaded.train_rows,
+            settings,
+            loaded.placement,
+            pad_token_id=loaded.pad_token_id,
+            on_step=progress.record_step,
+        )
+        train_seconds = progress.seconds - training_started
+        after = evaluate("evaluating_after")  # 8
+        gate = evaluation.judge(before, after)
+        log("INFO", "gate", passed=gate.passed, reasons=gate.reasons)
+
+        progress.enter("saving")
+        samples = artifacts.samples_of(sampled, before.replies, after.replies)
+        written = artifacts.upload(store, attempt_uri, loaded.model, samples, progress)  # 9
+        supervised_tokens = sum(row.supervised_tokens for row in loaded.train_rows)
+        metrics = Metrics(
+            train_examples=len(loaded.train_rows),
+            eval_examples=len(loaded.eval_rows),
+            steps=trained.applied_steps,
+            supervised_tokens=supervised_tokens * settings.epochs,
+            train_seconds=round(train_seconds, 3),
+            total_seconds=round(progress.seconds, 3),
+            train_loss_first=recordable(trained.first_loss),
+            train_loss_last=recordable(trained.last_loss),
+            held_out_loss_before=recordable(before.loss),
+            held_out_loss_after=recordable(after.loss),
+            peak_memory_bytes=peak_memory_bytes(loaded.placement.device),
+        )
+        return Result(
+            run_id=spec.run_id,
+            attempt=spec.attempt,
+            claim_id=spec.claim_id,
+            outcome=Outcome.SUCCEEDED,
+            dataset_id=spec.dataset_id,
+            base_model=loaded.identity,
+            artifacts=written,
+            metrics=metrics,
+            gate=gate,
+        )
+
+
+def parse_arguments(arguments: Sequence[str]) -> Options:
+    """Read the command line; exits with code 2 and a usage line when it is wrong."""
+    parser = argparse.ArgumentParser(description="Train one attempt of a run.")
+    parser.add_argument("--run-uri", required=True, help="gs://BUCKET/runs/RUN_ID")
+    parser.add_argument("--attempt", required=True, type=int)
+    parser.add_argument("--claim-id", required=True)
+    found = parser.parse_args(arguments)
+    return Options(
+        run_uri=found.run_uri.rstrip("/"), attempt=found.attempt, claim_id=found.claim_id
+    )
+
+
+def prepare_environment(environment: MutableMapping[str, str]) -> None:
+    """Set what the libraries read from the environment, where nobody has set it."""
+    for name, value in LIBRARY_ENVIRONMENT.items():
+        environment.setdefault(name, value)
+    if environment.get("TUNER_BASE_MODEL_DIR"):
+        environment["HF_HUB_OFFLINE"] = "1"
+
+
+def settle_settings(spec: JobSpec) -> Settings:
+    """Resolve the settings and log each value with its origin. Raises TrainerError."""
+    settings = resolve_settings(spec)
+    for name, (value, origin) in settings.origins.items():
+        log("INFO", "setting", name=name, value=value, origin=origin)
+    return settings
+
+
+def stop_at_once(signal_number: int, frame: FrameType | None) -> None:
+    """End without a result. Not by an exception: a library's `except` could swallow it."""
+    log("NOTICE", "stopped by SIGTERM; no result is written")
+    os._exit(SIGTERM_EXIT_CODE)
+
+
+def log_failure(message: str, exc: Exception) -> None:
+    """Log why, in words where they are our own, and where in the code."""
+    failure = classify(exc)
+    log(
+        "ERROR",
+        message,
+        kind=failure.kind,
+        reason=failure.message,
+        error=type(exc).__name__,
+        where=where_raised(exc),
+    )
+
+
+def recordable(loss: float) -> float:
+    """A loss as JSON can hold it, which knows no NaN and no infinity."""
+    return loss if math.isfinite(loss) else sys.float_info.max
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory that was in use: the GPU's, or this process's."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
