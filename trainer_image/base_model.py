@@ -145,7 +145,7 @@ def load_model(source: Source, placement: Placement) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=placement.dtype,
         )
-        options["device_map"] = {"": 0}
+        options["device_map"] = {"": placement.device}
     model = AutoModelForCausalLM.from_pretrained(
         source.location,
         revision=source.hub_revision,

@@ -1,10 +1,16 @@
-"""One run's trouble stays its own: errors are counted on the run, and it is parked after five."""
+"""One run's trouble stays its own: errors are counted on the run, and it is parked after five.
+
+A cloud that is down is nobody's trouble: its errors are logged and not counted.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import requests
+from google.api_core import exceptions as google_exceptions
 
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.ledger import Ledger
@@ -13,6 +19,14 @@ from tuner.log import fields
 log = logging.getLogger(__name__)
 
 MAX_ERRORS = 5
+
+_OUTAGES = (
+    google_exceptions.ServerError,
+    google_exceptions.TooManyRequests,
+    google_exceptions.RetryError,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+)
 
 
 @contextmanager
@@ -27,6 +41,8 @@ def isolated(ledger: Ledger, run_id: str) -> Iterator[None]:
             "The run was written by a newer release; left alone.",
             extra=fields(run_id=run_id, alarm="newer-record"),
         )
+    except _OUTAGES:
+        log.warning("The cloud did not answer.", extra=fields(run_id=run_id), exc_info=True)
     except Exception:
         log.exception("A run failed within a pass.", extra=fields(run_id=run_id))
         _count(ledger, run_id)

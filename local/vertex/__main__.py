@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             grace_seconds=options.grace_seconds,
             provision_seconds=options.provision_seconds,
         )
-    except (OSError, StateInUse, msgspec.DecodeError) as exc:
+    except (OSError, ValueError, StateInUse, msgspec.DecodeError) as exc:
         print(f"local.vertex: {exc}", file=sys.stderr)
         return 1
     with server:

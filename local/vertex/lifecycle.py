@@ -132,13 +132,12 @@ class JobBook:
                 resource.encryption_spec = requested.encryption_spec
             waits = queued or self.hold_new_jobs
             job = Job(
-                sequence=self._next_sequence,
+                sequence=self._take_sequence(),
                 resource=resource,
                 project_id=project_id,
                 plan=plan,
                 hidden=hidden,
             )
-            self._next_sequence += 1
             self._jobs[job.name] = job
             self._move(job, JobState.JOB_STATE_QUEUED if waits else JobState.JOB_STATE_PENDING)
             self._schedule(job)
@@ -188,6 +187,7 @@ class JobBook:
             if not job.hidden:
                 raise failed_precondition(f"the job {name!r} is not hidden")
             job.hidden = False
+            job.sequence = self._take_sequence()
             job.resource.create_time = self._clock()
             self._move(job, job.resource.state)
             self._schedule(job)
@@ -217,6 +217,10 @@ class JobBook:
             process.kill()
         for process in processes:
             process.join()
+
+    def _take_sequence(self) -> int:
+        self._next_sequence += 1
+        return self._next_sequence - 1
 
     def _recover(self, job: Job) -> None:
         state = job.resource.state

@@ -139,6 +139,7 @@ def test_a_message_without_data_and_attributes_is_refused(pubsub: PubSub) -> Non
 
 
 def test_more_than_ten_megabytes_are_refused(pubsub: PubSub) -> None:
+    pubsub.skip_known_difference("publish_size")
     pubsub.create_topic()
     with pytest.raises(exceptions.InvalidArgument):
         pubsub.publish({"data": bytes(10 * 1024 * 1024 + 1)})
@@ -372,6 +373,7 @@ def test_messages_of_one_key_come_in_order(pubsub: PubSub) -> None:
 
 
 def test_a_redelivery_does_not_let_later_messages_of_its_key_pass(pubsub: PubSub) -> None:
+    pubsub.skip_known_difference("ordered_redelivery")
     pubsub.create_topic()
     subscription = pubsub.create_subscription(enable_message_ordering=True)
     pubsub.publish(*({"data": data, "ordering_key": "k"} for data in (b"1", b"2")))
@@ -395,6 +397,7 @@ def test_a_message_that_keeps_failing_becomes_a_dead_letter(pubsub: PubSub) -> N
         attempts.append(received[0].delivery_attempt)
         pubsub.nack(subscription, received)
     assert attempts == [1, 2, 3, 4, 5]
+    assert pubsub.pull_now(subscription) == []  # only now does Google's emulator move it
     [letter] = pubsub.pull_some(graveyard)
     attributes = dict(letter.message.attributes)
     assert letter.message.data == b"poison"
@@ -405,7 +408,6 @@ def test_a_message_that_keeps_failing_becomes_a_dead_letter(pubsub: PubSub) -> N
         "CloudPubSubDeadLetterSourceSubscription": "reader",
         "CloudPubSubDeadLetterSourceSubscriptionProject": pubsub.project.split("/")[1],
     }
-    assert pubsub.pull_now(subscription) == []
 
 
 def test_attempts_are_not_told_without_a_dead_letter_policy(pubsub: PubSub) -> None:
@@ -489,8 +491,8 @@ def test_a_push_names_the_ordering_key(pubsub: PubSub) -> None:
 @pytest.mark.parametrize("status", [102, 200, 201, 202, 204])
 def test_a_successful_answer_acknowledges_a_push(pubsub: PubSub, status: int) -> None:
     """A sentinel that fails once comes twice; by then the first message would have, too."""
-    if status == 102:
-        pubsub.skip_known_difference("push_status_102")
+    if status in (102, 202):
+        pubsub.skip_known_difference("push_status_102_202")
     pubsub.create_topic()
 
     def answer(request: PushedRequest) -> int:

@@ -159,8 +159,10 @@ def test_a_late_create_appears_only_when_it_is_told_to(server):
     assert server.names() == []
     with pytest.raises(exceptions.NotFound):
         server.get(hidden.name)
+    meanwhile = server.run()
     assert server.control.reveal() == [hidden.name]
     assert server.names("labels.run_id=r1") == [hidden.name]
+    assert server.names() == [hidden.name, meanwhile]
     server.until(hidden.name, "SUCCEEDED")
 
 

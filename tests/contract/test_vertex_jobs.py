@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,14 @@ def test_calls_are_counted_by_method_refused_ones_included(server):
     server.names()
     server.names()
     assert server.control.snapshot().calls == {"CreateCustomJob": 1, "ListCustomJobs": 2}
+
+
+def test_times_come_from_the_servers_clock(tmp_path):
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    with vertex(tmp_path / "state", clock=lambda: now) as server:
+        open_quotas(server.control)
+        job = server.until(server.run(), "SUCCEEDED")
+        assert job.create_time == job.start_time == job.end_time == job.update_time == now
 
 
 def test_logs_and_state_are_the_owners_alone(server):

@@ -8,7 +8,7 @@ client; what is unclear is looked up by the labels `run_id` and `attempt`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions as google_exceptions
@@ -222,7 +222,9 @@ def _region_of(job_name: str) -> str:
 
 
 def _time(value: Any) -> datetime | None:
-    return value if value and value.timestamp() else None
+    """A protobuf time as a plain datetime; unset ones come as None or as 1970."""
+    seconds = value.timestamp() if value else 0
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 def _status(job: vertex.CustomJob) -> JobStatus:
