@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from local.layout import Layout
 from local.processes import StartFailed, is_alive
 from local.stack import ROOT
+from local.vertex.control import VertexControl
+from tuner.quota import METRIC_CPUS, METRIC_T4
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
@@ -69,6 +72,14 @@ def purge(layout: Layout) -> None:
     down(layout)
     if layout.root.exists():
         shutil.rmtree(layout.root)
+
+
+def set_gpu_quota(stack: Mapping[str, Any], gpus: int) -> None:
+    """Let the simulated project use `gpus` T4s, and the CPUs that go with them, in any region."""
+    endpoint = stack["environment"]["TUNER_VERTEX_ENDPOINT"]
+    with VertexControl(endpoint, Path(stack["certificate"])) as vertex:
+        vertex.set_quota(METRIC_T4, None, gpus)
+        vertex.set_quota(METRIC_CPUS, None, 4 * gpus)
 
 
 def _end(pid: int) -> None:

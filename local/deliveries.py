@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ADR = Path(__file__).resolve().parent.parent / "docs" / "adr" / "0001-deliveries.md"
 
@@ -48,25 +51,33 @@ class Deliveries:
 
 
 def load(*, project: str, prefix: str, page: Path = ADR) -> Deliveries:
-    """The deliveries of a deployment. Raises ValueError when the page has lost a table."""
+    """The deliveries of a deployment. Raises ValueError naming the table that is broken."""
     text = page.read_text(encoding="utf-8").replace("{p}", prefix).replace("{project}", project)
     account = re.search(r"[a-z0-9-]+@[a-z0-9.-]+\.iam\.gserviceaccount\.com", text)
     if account is None:
         raise ValueError(f"{page} names no push account")
     return Deliveries(
-        topics=tuple(row["topic"] for row in _table(text, "Topics")),
-        notifications=tuple(
-            Notification(
-                bucket_name=row["bucket"],
-                event=row["event"],
-                prefix=row["prefix"],
-                topic=row["topic"],
-            )
-            for row in _table(text, "Notifications")
-        ),
-        subscriptions=tuple(_subscription(row) for row in _table(text, "Subscriptions")),
-        ticked_functions=tuple(row["function"] for row in _table(text, "Ticks")),
+        topics=_rows(text, "Topics", lambda row: row["topic"]),
+        notifications=_rows(text, "Notifications", _notification),
+        subscriptions=_rows(text, "Subscriptions", _subscription),
+        ticked_functions=_rows(text, "Ticks", lambda row: row["function"]),
         push_account=account[0],
+    )
+
+
+def _rows(text: str, heading: str, read: Callable[[dict[str, str]], T]) -> tuple[T, ...]:
+    """Every row of a table, as `read` understands it. Raises ValueError naming the table."""
+    try:
+        return tuple(read(row) for row in _table(text, heading))
+    except KeyError as error:
+        raise ValueError(f"the table under {heading!r} has no column {error}") from error
+    except ValueError as error:
+        raise ValueError(f"the table under {heading!r} cannot be read: {error}") from error
+
+
+def _notification(row: dict[str, str]) -> Notification:
+    return Notification(
+        bucket_name=row["bucket"], event=row["event"], prefix=row["prefix"], topic=row["topic"]
     )
 
 
@@ -94,7 +105,9 @@ def _table(text: str, heading: str) -> Iterator[dict[str, str]]:
     section = re.search(rf"^### {heading}$(.*?)(?=^##|\Z)", text, re.S | re.M)
     lines = [line for line in (section[1] if section else "").splitlines() if line[:1] == "|"]
     if len(lines) < 3:
-        raise ValueError(f"no table under {heading!r}")
+        raise ValueError("there is no table with rows")
     columns, _, *rows = ([cell.strip(" `") for cell in line[1:-1].split("|")] for line in lines)
     for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"a row has {len(row)} cells and the head {len(columns)}")
         yield dict(zip(columns, row, strict=True))

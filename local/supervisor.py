@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from local.control import set_gpu_quota
 from local.layout import Layout
 from local.processes import StartFailed, die_with_parent
 from local.stack import ROOT, Stack
@@ -26,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--tick-seconds", type=float, default=2.0, help="0: no ticks")
+    parser.add_argument("--gpus", type=int, help="simulated T4 quota; kept as it was if not given")
     parser.add_argument("--trainer-python", type=Path, default=ROOT / ".venv-trainer/bin/python")
     parser.add_argument("--base-model", type=Path, default=ROOT / ".cache/base-model/smollm2-135m")
     parser.add_argument("--die-with-parent", action="store_true")
@@ -46,6 +48,8 @@ def main() -> int:
     try:
         _stage(layout.staged)
         description = stack.start(tick_seconds=arguments.tick_seconds, staged=layout.staged)
+        if arguments.gpus is not None:
+            set_gpu_quota(description, arguments.gpus)
         layout.write_stack({"pid": os.getpid(), **description})
         log.info("the stack is up: %s", description["ports"])
         while not stopping.wait(0.5):

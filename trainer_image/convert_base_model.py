@@ -91,6 +91,9 @@ def convert(gguf: Path, out_dir: Path, manifest: dict[str, object]) -> None:
         if out_dir.exists():
             shutil.rmtree(out_dir)
         work_dir.rename(out_dir)
+    except OSError:
+        if not is_converted(out_dir, manifest):  # another process may have been faster
+            raise
     finally:
         shutil.rmtree(work_dir, ignore_errors=True)
 

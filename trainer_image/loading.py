@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import transformers
+
 from base_model import Placement, choose_placement, find_source, load_model, load_tokenizer
 from chat import ChatEncoder, Encoded, encode_all
 from dataset import Dataset
@@ -39,6 +41,7 @@ def load(settings: Settings, dataset: Dataset) -> Loaded:
     Raises:
         TrainerError: bad_settings or bad_data.
     """
+    transformers.utils.logging.disable_progress_bar()  # bars are no log lines
     preset = settings.preset
     source = find_source(preset, os.environ)
     tokenizer = load_tokenizer(source)

@@ -77,8 +77,8 @@ def train(
     """Train the adapter in place.
 
     Raises:
-        TrainerError: internal, when not one optimizer step was applied (float16 scaling skips
-            steps at first, so a very short run can end where it began).
+        TrainerError: internal, when nothing was learned: float16 scaling skips steps at first, so
+            a very short run can end where it began; a kernel without a gradient moves nothing.
     """
     follower = _Follower(on_step)
     with tempfile.TemporaryDirectory() as unused_dir:
@@ -95,16 +95,23 @@ def train(
         # Resuming from a checkpoint will begin here: `resume_from_checkpoint`, and a
         # `save_strategy` with the run's checkpoints/ as its destination.
         trainer.train()
-    if follower.applied_steps == 0:
+    if follower.applied_steps == 0 or not adapter_moved(model):
         raise TrainerError(
             FailureKind.INTERNAL,
-            "No optimizer step was applied, so the adapter would change nothing; "
-            "train for more epochs or on more rows.",
+            f"Training changed nothing: {follower.applied_steps} optimizer steps were applied and "
+            "the adapter is as it was. Train for more epochs, or on more rows.",
         )
     return Trained(
         applied_steps=follower.applied_steps,
         first_loss=follower.losses[0],
         last_loss=follower.losses[-1],
+    )
+
+
+def adapter_moved(model: Any) -> bool:
+    """Whether an adapter differs from a fresh one, whose B matrices are all zeros."""
+    return any(
+        bool(parameter.any()) for name, parameter in model.named_parameters() if "lora_B" in name
     )
 
 

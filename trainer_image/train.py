@@ -182,7 +182,8 @@ def settle_settings(spec: JobSpec) -> Settings:
 
 def stop_at_once(signal_number: int, frame: FrameType | None) -> None:
     """End without a result. Not by an exception: a library's `except` could swallow it."""
-    log("NOTICE", "stopped by SIGTERM; no result is written")
+    # Not through `log`: the signal may have interrupted a write to the same buffer.
+    os.write(1, b'{"severity": "NOTICE", "message": "stopped by SIGTERM; no result is written"}\n')
     os._exit(SIGTERM_EXIT_CODE)
 
 

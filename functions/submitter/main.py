@@ -22,22 +22,19 @@ from tuner.requests import decode_request
 from tuner.spending import Spending
 from tuner.submission import Submitter
 
-log = logging.getLogger("tuner.submitter")
-
 
 @cache
 def dependencies() -> tuple[Parts, Submitter]:
     parts = Parts(os.environ)
-    settings, places, records = parts.settings, parts.places, parts.records
-    lanes, book = Catalogue(settings), parts.lane_book()
-    spending = Spending(parts.ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
+    lanes, book = Catalogue(parts.settings), parts.lane_book()
+    spending = Spending(parts.ledger, daily_cap_usd=parts.settings.daily_cap_usd, new_id=new_id)
     launcher = Launcher(
-        records=records, lanes=lanes, book=book, spending=spending,
-        work_bucket=parts.work_bucket, places=places, clock=utc_now, new_id=new_id,
+        records=parts.records, lanes=lanes, book=book, spending=spending, places=parts.places,
+        work_bucket=parts.work_bucket, clock=utc_now, new_id=new_id,
     )  # fmt: skip
     return parts, Submitter(
-        records=records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_reader,
-        spending=spending, places=places, regions=settings.regions, clock=utc_now,
+        records=parts.records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_reader,
+        spending=spending, places=parts.places, regions=parts.settings.regions, clock=utc_now,
     )  # fmt: skip
 
 
@@ -53,11 +50,12 @@ def submit(event: CloudEvent) -> None:
         try:
             submitter.record(decode_request(message.data))
         except MalformedMessage as error:
-            parts.events.publish_dead_letter(
-                DeadLetter.of(message, source="submitter", error=error, at=utc_now())
-            )
+            letter = DeadLetter.of(message, source="submitter", error=error, at=utc_now())
+            parts.events.publish_dead_letter(letter)
             return
     try:
         submitter.run_pass()
     except GoogleAPICallError:
-        log.warning("The request is safe; the next tick tries the pass again.", exc_info=True)
+        logging.getLogger("tuner.submitter").warning(
+            "The request is safe; the next tick tries the pass again.", exc_info=True
+        )

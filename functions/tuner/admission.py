@@ -99,7 +99,11 @@ def after_refusal(
 def after_rate_limit(known: LaneRegion, *, text: str, now: datetime) -> LaneRegion:
     """A short pause: the API's own rate, not capacity."""
     return msgspec.structs.replace(
-        known, shut_until=now + timedelta(seconds=_RATE_LIMIT_SECONDS), text=text
+        known,
+        shut_until=now + timedelta(seconds=_RATE_LIMIT_SECONDS),
+        text=text,
+        # The refusal is out of date: a limit that has risen since must not cut this pause short.
+        refused_limits={},
     )
 
 
@@ -135,7 +139,10 @@ def decide(
         next_check_at = now + TICK
     else:
         assert known.shut_until is not None
-        reason = f"{region} refused the last try although its limits suffice: {known.text}"
+        reason = (
+            f"The limits in {region} suffice, but the last try was refused "
+            f"({known.text.rstrip('.')}); it is tried again soon."
+        )
         next_check_at = known.shut_until
     return Wait(
         reason=reason,
@@ -148,13 +155,31 @@ def decide(
 
 
 def _shortage(needs: Vector, region: str, snapshot: Snapshot, lacking: dict[str, int]) -> str:
+    """What is missing, as one sentence: limits that are too small, then what others have in use."""
     wanted = " and ".join(describe_amount(metric, needs[metric]) for metric in lacking)
-    parts = []
+    too_small: dict[str, int] = {}
+    in_use: dict[str, str] = {}
     for metric, left in lacking.items():
         limit = snapshot.limit(metric, region)
-        name = describe_amount(metric, 2).split(" ", 1)[1]
-        if left == limit:
-            parts.append(f"the project's limit for {name} is {limit}")
+        assert limit is not None, "a metric without a limit lacks nothing"
+        if limit < needs[metric]:
+            too_small[metric] = limit
         else:
-            parts.append(f"{max(left, 0)} of the project's {limit} {name} are free")
-    return f"Needs {wanted} in {region}; {', '.join(parts)}."
+            in_use[metric] = f"{max(left, 0)} of {limit}"
+    causes = []
+    if too_small:
+        causes.append(_limits_in_words(too_small, alone=len(lacking) == len(too_small)))
+    if in_use:
+        free = " and ".join(describe_amount(metric, share) for metric, share in in_use.items())
+        causes.append(f"only {free} are free at the moment")
+    return f"Needs {wanted} in {region}; {', and '.join(causes)}."
+
+
+def _limits_in_words(limits: dict[str, int], *, alone: bool) -> str:
+    """`alone`: the sentence names the same metrics just before, so they need no naming again."""
+    values = set(limits.values())
+    if alone and len(values) == 1:
+        share = {1: "", 2: " for both"}.get(len(limits), " for each")
+        return f"the project's limit is {values.pop()}{share}"
+    named = " and ".join(describe_amount(metric, limit) for metric, limit in limits.items())
+    return f"the project's limit is {named}"

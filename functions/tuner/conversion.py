@@ -75,7 +75,7 @@ class Converter:
         """
         if upload.bucket != self._places.uploads_bucket_name or upload.name.endswith("/"):
             return None
-        map_name = f"uploads/{_upload_digest(upload)}.json"
+        map_name = upload_record_name(upload)
         known = self._ledger.read_document(map_name, UploadRecord)
         if known is None:
             try:
@@ -198,8 +198,7 @@ class Converter:
             fix=rejection.fix,
             at=self._clock(),
         )
-        name = f"rejected/{rejected.persona}/{rejected.name}.{rejected.generation}.json"
-        self._create(name, encode(rejected), "application/json")
+        self._create(rejection_name(upload), encode(rejected), "application/json")
         self._events.publish_rejection(rejected)
         log.warning(
             "An upload was rejected.",
@@ -207,9 +206,16 @@ class Converter:
         )
 
 
-def _upload_digest(upload: ObjectFinalized) -> str:
+def upload_record_name(upload: ObjectFinalized) -> str:
+    """Where the ledger says what became of an upload; an `UploadRecord`."""
     identity = f"{upload.bucket}/{upload.name}#{upload.generation}"
-    return hashlib.sha256(identity.encode()).hexdigest()
+    return f"uploads/{hashlib.sha256(identity.encode()).hexdigest()}.json"
+
+
+def rejection_name(upload: ObjectFinalized) -> str:
+    """Where the work bucket says why an upload was refused; an `UploadRejected`."""
+    persona, _, file_name = upload.name.rpartition("/")
+    return f"rejected/{persona or DEFAULT_PERSONA}/{file_name}.{upload.generation}.json"
 
 
 def _source(upload: ObjectFinalized, raw: bytes, reading: Reading, pairs: int) -> Source:

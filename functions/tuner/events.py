@@ -26,6 +26,10 @@ from tuner.training_job import Gate, Metrics
 _PUBLISH_SECONDS = 30.0
 #: What is kept of a dead letter's body; Pub/Sub carries 10 MB at most.
 _MAX_BODY_BYTES = 1 << 20
+#: A reason quotes the sender's own field names, which may be of any length.
+_MAX_REASON_CHARACTERS = 2000
+#: Pub/Sub refuses a message with a longer attribute.
+_MAX_ATTRIBUTE_BYTES = 1024
 
 
 class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +78,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, message: Message, *, source: str, error: MalformedMessage, at: datetime) -> Self:
         """The dead letter of a message that `source` could not read."""
         body = message.data[:_MAX_BODY_BYTES].decode("utf-8", "replace")
-        return cls(source=source, reason=str(error), body=body, at=at)
+        return cls(source=source, reason=str(error)[:_MAX_REASON_CHARACTERS], body=body, at=at)
+
+
+def _attribute(text: str) -> str:
+    """As much of `text` as an attribute of a message can hold."""
+    return text.encode("utf-8", "replace")[:_MAX_ATTRIBUTE_BYTES].decode("utf-8", "ignore")
 
 
 class Publisher(Protocol):
@@ -153,7 +162,7 @@ class Events:
         """Keep a message that cannot be carried out where an operator can list and replay it."""
         message = PubsubMessage(
             data=msgspec.json.encode(letter),
-            attributes={"source": letter.source, "reason": letter.reason[:1000]},
+            attributes={"source": letter.source, "reason": _attribute(letter.reason)},
         )
         self._publish(DEAD_LETTERS_TOPIC, [message])
 
@@ -174,7 +183,7 @@ class Events:
                 "ce-type": type_,
                 "ce-id": id_,
                 "ce-source": self._source,
-                "ce-subject": subject,
+                "ce-subject": _attribute(subject),
                 "ce-time": at.isoformat(),
                 "content-type": "application/json",
                 **attributes,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from tuner.errors import RejectedUpload
 
-PERSONA_PATTERN = "^[a-z0-9-]{1,40}$"
+# `$` alone would let a trailing newline through.
+PERSONA_PATTERN = r"^[a-z0-9-]{1,40}$(?!\n)"
 DEFAULT_PERSONA = "default"
 
 STORAGE_EVENTS_TOPIC = "storage-events"

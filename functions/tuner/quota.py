@@ -34,8 +34,8 @@ _NAMES = {
 }
 
 
-def describe_amount(metric: str, amount: int) -> str:
-    """`1 T4 GPU`, `4 training CPUs`: a quota metric in the user's words."""
+def describe_amount(metric: str, amount: int | str) -> str:
+    """`1 T4 GPU`, `4 training CPUs`, `0 of 2 T4 GPUs`: a quota metric in the user's words."""
     one, many = _NAMES.get(metric, (metric, metric))
     return f"{amount} {one if amount == 1 else many}"
 
@@ -112,7 +112,8 @@ def limits_of(
     return limits
 
 
-_MACHINE = re.compile(r"(?P<family>[a-z][a-z0-9]*)-[a-z]+-(?P<vcpus>[0-9]+)[a-z]?")
+# `a2-highgpu-1g` does not match: its number counts GPUs, not CPUs.
+_MACHINE = re.compile(r"(?P<family>[a-z][a-z0-9]*)-[a-z]+-(?P<vcpus>[0-9]+)")
 _SHARED_CPU_FAMILIES = {"n1", "e2"}
 
 
@@ -125,15 +126,18 @@ def needs_of_pools(worker_pool_specs: Iterable[Any], *, preemptible: bool) -> di
         needs[metric] = needs.get(metric, 0) + amount
 
     for pool in worker_pool_specs:
-        replicas = int(pool.replica_count) or 1
         machine = pool.machine_spec
+        if not machine.machine_type:
+            continue  # an empty pool only keeps the place of one that the job does not use
+        replicas = int(pool.replica_count) or 1
         match = _MACHINE.fullmatch(machine.machine_type)
         if match:
             family = match["family"]
             cpus = "cpus" if family in _SHARED_CPU_FAMILIES else f"{family}_cpus"
             add(f"{_PREFIX}{twin}{cpus}", int(match["vcpus"]) * replicas)
-        if machine.accelerator_count:
-            kind = re.sub("^nvidia_tesla_", "nvidia_", machine.accelerator_type.name.lower())
+        accelerator = machine.accelerator_type.name.lower()
+        if machine.accelerator_count and accelerator.startswith("nvidia_"):
+            kind = accelerator.replace("nvidia_tesla_", "nvidia_")
             add(f"{_PREFIX}{twin}{kind}_gpus", machine.accelerator_count * replicas)
         disk = pool.disk_spec
         if (disk.boot_disk_type or "pd-ssd") == "pd-ssd":

@@ -22,7 +22,8 @@ SCHEMA_VERSION = 1
 Persona = Annotated[str, msgspec.Meta(pattern=PERSONA_PATTERN)]
 PresetName = Literal["mistral-7b", "smollm2-135m"]
 LaneName = Literal["vertex-t4"]
-Region = Annotated[str, msgspec.Meta(pattern="^[a-z]+-[a-z]+[0-9]{1,2}$")]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+[0-9]{1,2}$(?!\n)")]
+DatasetId = Annotated[Sha256, msgspec.Meta(max_length=64)]
 
 
 class RequestedBy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +43,7 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     schema_version: Literal[1] = 1
     persona: Persona
-    dataset_id: Sha256
+    dataset_id: DatasetId
     preset: PresetName
     hyperparameters: Hyperparameters = Hyperparameters()
     lanes: Annotated[tuple[LaneName, ...], msgspec.Meta(min_length=1, max_length=8)] = (
@@ -74,10 +75,18 @@ def decode_request(raw: bytes) -> TrainingRequest:
             f"Not a training request, version {SCHEMA_VERSION}: {error}. "
             "The schema is docs/schemas/training-request.v1.json."
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage(f"A training request is a JSON object; this is not: {error}.") from (
-            error
-        )
+    except UnicodeDecodeError as error:
+        raise MalformedMessage(
+            f"A training request is JSON in UTF-8; byte {error.start} of one of its texts is not."
+        ) from error
+    except RecursionError as error:
+        raise MalformedMessage(
+            "A training request is a flat JSON object; this one is nested too deep to read."
+        ) from error
+    except msgspec.DecodeError as error:
+        raise MalformedMessage(
+            f"A training request is a JSON object; this is not: {error}."
+        ) from error
 
 
 class _Versioned(msgspec.Struct):
@@ -87,7 +96,7 @@ class _Versioned(msgspec.Struct):
 def _schema_version(raw: bytes) -> int | None:
     try:
         return msgspec.json.decode(raw, type=_Versioned).schema_version
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -213,8 +213,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_attempt(self, attempt: Attempt) -> Self:
         """Add `attempt`, or put it in the place of the one with its number."""
-        others = tuple(a for a in self.attempts if a.number != attempt.number)
-        return msgspec.structs.replace(self, attempts=(*others, attempt))
+        by_number = {a.number: a for a in self.attempts} | {attempt.number: attempt}
+        return msgspec.structs.replace(self, attempts=tuple(by_number.values()))
 
     def without_attempt(self, number: int) -> Self:
         """Drop an attempt whose create call was definitely refused: no job ever existed."""

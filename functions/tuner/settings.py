@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tuner.places import Places
 from tuner.requests import PresetName
 
 PRESETS: tuple[str, ...] = get_args(PresetName)
+_ENDPOINT = r"[A-Za-z0-9.-]+:[0-9]{1,5}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +64,20 @@ class Settings:
                 "TUNER_TRAINING_SERVICE_ACCOUNT", pattern=r"[^\s@]+@[^\s@]+"
             ),
             #: Jobs per run at most: preemptions end somewhere.
-            max_attempts=int(read.number("TUNER_MAX_ATTEMPTS", default=5, low=1, high=50)),
+            max_attempts=read.integer("TUNER_MAX_ATTEMPTS", default=5, low=1, high=50),
             #: Dollars that all jobs started on one UTC day may be estimated at.
             daily_cap_usd=read.number("TUNER_DAILY_CAP_USD", default=50, low=0, high=100_000),
             #: Largest upload that is read.
-            max_upload_bytes=int(
-                read.number("TUNER_MAX_UPLOAD_BYTES", default=64 << 20, low=1, high=1 << 33)
+            max_upload_bytes=read.integer(
+                "TUNER_MAX_UPLOAD_BYTES", default=64 << 20, low=1, high=1 << 33
             ),
             #: Seconds between ticks; only told to users, never waited for.
-            tick_seconds=int(read.number("TUNER_TICK_SECONDS", default=60, low=1, high=3600)),
+            tick_seconds=read.integer("TUNER_TICK_SECONDS", default=60, low=1, high=3600),
             #: host:port in place of Google's endpoints; set in one-machine mode only.
-            vertex_endpoint=env.get("TUNER_VERTEX_ENDPOINT") or None,
-            quotas_endpoint=env.get("TUNER_QUOTAS_ENDPOINT") or None,
+            vertex_endpoint=read.text("TUNER_VERTEX_ENDPOINT", default="", pattern=_ENDPOINT)
+            or None,
+            quotas_endpoint=read.text("TUNER_QUOTAS_ENDPOINT", default="", pattern=_ENDPOINT)
+            or None,
         )
         read.finish()
         return settings
@@ -86,11 +90,14 @@ class _Reader:
         self._env = env
         self._problems: list[str] = []
 
-    def text(self, name: str, *, default: str = "", pattern: str) -> str:
-        value = self._env.get(name) or default
+    def text(self, name: str, *, default: str | None = None, pattern: str) -> str:
+        """A default is taken as it is: one problem of a project is not three of what follows it."""
+        value = self._env.get(name)
         if not value:
-            self._problems.append(f"{name} is not set.")
-        elif not re.fullmatch(pattern, value):
+            if default is None:
+                self._problems.append(f"{name} is not set.")
+            return default or ""
+        if not re.fullmatch(pattern, value):
             self._problems.append(f"{name} is {value!r}; it must match {pattern}.")
         return value
 
@@ -107,11 +114,17 @@ class _Reader:
         try:
             value = float(raw)
         except ValueError:
-            value = float("nan")
+            value = math.nan
         if not low <= value <= high:
             self._problems.append(f"{name} is {raw!r}; it must be a number from {low} to {high}.")
             return default
         return value
+
+    def integer(self, name: str, *, default: int, low: int, high: int) -> int:
+        value = self.number(name, default=default, low=low, high=high)
+        if value != int(value):
+            self._problems.append(f"{name} is {self._env[name]!r}; it must be a whole number.")
+        return int(value)
 
     def finish(self) -> None:
         if self._problems:

@@ -221,6 +221,23 @@ def test_a_retry_policy_doubles_the_wait_up_to_its_maximum(
         pubsub.nack(subscription, received)
 
 
+def test_a_key_has_one_message_outstanding_and_waits_for_its_backoff(
+    pubsub: PubSub, clock: ManualClock
+) -> None:
+    pubsub.create_topic()
+    subscription = pubsub.create_subscription(enable_message_ordering=True, retry_policy={})
+    pubsub.publish(*({"data": data, "ordering_key": "k"} for data in (b"1", b"2")))
+    received = pubsub.pull_now(subscription)
+    assert payloads(received) == [b"1"]
+    pubsub.nack(subscription, received)
+    assert pubsub.pull_now(subscription) == []
+    clock.advance(10)
+    received = pubsub.pull_now(subscription)
+    assert payloads(received) == [b"1"]
+    pubsub.acknowledge(subscription, received)
+    assert payloads(pubsub.pull_now(subscription)) == [b"2"]
+
+
 def test_a_message_older_than_the_retention_is_dropped(pubsub: PubSub, clock: ManualClock) -> None:
     pubsub.create_topic()
     subscription = pubsub.create_subscription(message_retention_duration={"seconds": 600})
@@ -381,8 +398,8 @@ def test_sigterm_ends_the_server_within_two_seconds_whatever_is_open(start: Star
         pubsub.create_subscription("pushing", push_config={"push_endpoint": endpoint.url})
         pull = threading.Thread(target=pull_until_refused)
         pull.start()
-        pubsub.publish({"data": b"x"})
-        endpoint.wait_for(1)
+        pubsub.publish(*({"data": b"x"} for _ in range(4)))
+        endpoint.wait_for(4)
         server.process.terminate()
         assert server.process.wait(timeout=2) == 0
         pull.join(timeout=10)

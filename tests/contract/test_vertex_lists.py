@@ -9,7 +9,7 @@ from google.api_core import exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.vertex.filters import Labels, Text, Time, parse_filter
+from local.vertex.filters import Fields, Labels, Text, Time, parse_filter
 from support.vertex_servers import PARENT, custom_job, open_quotas, vertex
 
 
@@ -120,7 +120,7 @@ def test_bad_paging_is_an_invalid_argument(server, fields):
         listed(server, **fields)
 
 
-FIELDS = {"display_name": Text(), "labels": Labels(), "create_time": Time()}
+FIELDS: Fields = {"display_name": Text(), "labels": Labels(), "create_time": Time()}
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 atoms = st.sampled_from(

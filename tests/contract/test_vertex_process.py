@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
+from local.vertex.control import FaultKind
 from local.vertex.server import VertexServer
 from local.vertex.store import StateInUse
 from support import wait
@@ -179,7 +180,7 @@ def test_a_pending_job_starts_after_a_restart(tmp_path):
 def test_a_hidden_job_is_still_hidden_after_a_restart(tmp_path):
     with vertex(tmp_path / "state") as server:
         open_quotas(server.control)
-        server.control.queue_fault("CreateCustomJob", "late_create")
+        server.control.queue_fault("CreateCustomJob", FaultKind.LATE_CREATE)
         with pytest.raises(Exception, match="Deadline"):
             server.create(custom_job())
     with vertex(tmp_path / "state") as server:

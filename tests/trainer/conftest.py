@@ -78,6 +78,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory, smollm2_tokenizer: 
         bos_token_id=smollm2_tokenizer.bos_token_id,
         eos_token_id=smollm2_tokenizer.eos_token_id,
         tie_word_embeddings=True,
+        initializer_range=0.3,  # so that its loss differs much from token to token
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     smollm2_tokenizer.save_pretrained(folder)

@@ -123,7 +123,7 @@ def test_micro_batches_do_not_change_what_is_learned(new_job: NewJob) -> None:
     """Losses are divided by the supervised tokens of the whole effective batch."""
     rows = pairs(8)
     for turns in rows[::2]:
-        turns[1]["content"] *= 3  # so that equal parts of a batch have unequal tokens
+        turns[1]["content"] = "na " * 60  # micro-batches of unequal tokens, and unequal loss
     whole, halves = (
         new_job(train_jsonl=jsonl(rows), micro_batch_divisor=divisor) for divisor in (1, 4)
     )
@@ -162,7 +162,7 @@ def test_a_superseded_job_never_imports_torch(new_job: NewJob) -> None:
 def test_the_same_claim_continues(new_job: NewJob) -> None:
     """A worker that was restarted finds its own owner object and what it had written."""
     job = new_job()
-    job.put(f"{job.attempt_prefix}/owner", encode(Owner(claim_id=job.claim_id)))
+    job.put(f"{job.attempt_prefix}/owner", b'{"schema_version":1,"claim_id":"claim-a"}')
     job.put(f"{job.attempt_prefix}/samples.json", b"half a file")
     assert train.main(job.arguments()) == 0
     assert all(
@@ -239,6 +239,21 @@ def test_a_preset_for_another_base_model_than_the_local_one_is_refused(new_job: 
     assert failure is not None
     assert failure.kind is FailureKind.BAD_SETTINGS
     assert "TUNER_BASE_MODEL_DIR holds" in failure.message
+
+
+def test_a_training_that_changes_nothing_fails(new_job: NewJob) -> None:
+    """So small a rate is lost in float32; float16 scaling can skip every step of a short run."""
+    job = new_job(hyperparameters=Hyperparameters(epochs=1, learning_rate=1e-60))
+    assert train.main(job.arguments()) == 1
+    failure = job.result().failure
+    assert failure is not None
+    assert failure.kind is FailureKind.INTERNAL
+    assert "changed nothing" in failure.message
+    assert job.written() == {
+        f"{job.attempt_prefix}/owner",
+        f"{job.attempt_prefix}/metrics.jsonl",
+        job.result_name,
+    }
 
 
 def test_sigterm_ends_the_job_without_a_result(new_job: NewJob) -> None:

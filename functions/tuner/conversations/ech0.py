@@ -15,33 +15,33 @@ from typing import Any
 from tuner.conversations.model import Conversation, Format, Reading, Role, Turn, canonical
 from tuner.errors import RejectedUpload
 
-#: Deeper nesting is no conversation but an attack on the parser.
-_MAX_DEPTH = 100
-
 _ROLES: dict[str, Role] = {"user": "user", "human": "user", "assistant": "assistant"}
 
 
 def parse_json(raw: bytes) -> Any:
-    """The document in `raw`: UTF-8 (with or without BOM) or UTF-16. Raises RejectedUpload."""
-    if not raw.strip():
-        raise RejectedUpload(
-            "The file is empty", fix="Export the conversations again and upload that file."
-        )
+    """The document in `raw`: UTF-8 or UTF-16, each with or without BOM. Raises RejectedUpload.
+
+    Of a key that an object repeats the last value counts, as with every common reader. NaN and
+    infinities are read, and are never text; so is half of a surrogate pair, which stays in its text.
+    """
     if raw.startswith(b"version https://git-lfs"):
         raise RejectedUpload(
             "This is a Git LFS pointer, not the file itself",
             place="the first line",
             fix="Run `git lfs pull` and upload the real file.",
         )
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = raw.decode(encoding)
+        text = raw.decode(json.detect_encoding(raw))
     except UnicodeDecodeError as error:
         raise RejectedUpload(
             "The file is not text in UTF-8 or UTF-16",
             place=f"byte {error.start}",
             fix="Save it as UTF-8 and upload it again.",
         ) from error
+    if not text.strip():
+        raise RejectedUpload(
+            "The file is empty", fix="Export the conversations again and upload that file."
+        )
     if text.lstrip()[:1] == "<":
         raise RejectedUpload(
             "This is a web page, not a conversation file",
@@ -49,24 +49,46 @@ def parse_json(raw: bytes) -> Any:
             fix="The download failed and saved an error page: export again.",
         )
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        truncated = error.pos >= len(text.rstrip()) - 1
-        raise RejectedUpload(
-            "The file ends in the middle" if truncated else "The file is not valid JSON",
-            place=f"line {error.lineno}, column {error.colno}",
-            fix="Export it again; if it was edited by hand, correct it at that place.",
-        ) from error
+        raise _not_json(error, text) from error
     except RecursionError as error:
-        raise _too_deep() from error
-    return document
+        raise RejectedUpload(
+            "The file is nested far deeper than any conversation",
+            place="hundreds of levels down",
+            fix="Upload the export as the program wrote it.",
+        ) from error
+    except ValueError as error:  # Python's own limit on the digits of a whole number
+        raise RejectedUpload(
+            "The file holds a number of thousands of digits",
+            fix="Upload the export as the program wrote it.",
+        ) from error
 
 
-def _too_deep() -> RejectedUpload:
+def _not_json(error: json.JSONDecodeError, text: str) -> RejectedUpload:
+    """Says whether the file is cut off or wrong, and where: columns count characters."""
+    end = len(text.rstrip())
+    rest = text[error.pos : end]
+    is_cut_off = (
+        error.msg.startswith("Unterminated string")
+        or (error.msg.startswith("Invalid \\u") and '"' not in rest)
+        # Nothing follows, or only the beginning of a word.
+        or (
+            not error.msg.startswith("Extra data")
+            and any(word.startswith(rest) for word in ("true", "false", "null", "-"))
+        )
+    )
+    if is_cut_off:
+        last = json.JSONDecodeError(error.msg, text, end)
+        return RejectedUpload(
+            "The file ends in the middle",
+            place=f"line {last.lineno}, column {last.colno}",
+            fix="The export or the upload was cut off: export it again and upload the whole file.",
+        )
     return RejectedUpload(
-        "The file is nested far deeper than any conversation",
-        place=f"more than {_MAX_DEPTH} levels",
-        fix="Upload the export as the program wrote it.",
+        "The file is not valid JSON",
+        place=f"line {error.lineno}, column {error.colno}",
+        fix="Export it again; if it was edited by hand, correct it at that place.",
     )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from tuner.dataset.curation import Pair
+
+# JSON can spell half of a surrogate pair ("\ud83d"); no UTF-8 can hold it.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def chat_jsonl(pairs: Iterable[Pair]) -> bytes:
     """One `{"messages": [user, assistant]}` a line, UTF-8, in the order given.
 
-    Lone surrogates cannot be written in UTF-8; they become U+FFFD.
+    A lone surrogate becomes U+FFFD, the replacement character.
     """
     lines = [
         json.dumps(
@@ -27,4 +31,4 @@ def chat_jsonl(pairs: Iterable[Pair]) -> bytes:
         + "\n"
         for user, reply in pairs
     ]
-    return "".join(lines).encode("utf-8", "replace")
+    return _LONE_SURROGATE.sub("\ufffd", "".join(lines)).encode()

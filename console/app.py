@@ -1,0 +1,172 @@
+"""`tuner`: drop a file, see what became of it, run everything on one machine.
+
+Exit codes: 0 as asked; 1 the run ended without a usable adapter, or a server failed; 2 wrong use,
+or nothing to talk to; 3 the upload was rejected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.api_core import exceptions as google_exceptions
+from rich.console import Console
+from rich.markup import escape
+
+from console import views
+from console.connection import NothingToTalkTo, connect
+from console.feed import feed_of
+from console.following import Changed, Converted, NeverConverted, Progress, follow_upload
+from console.local_commands import app as local_app
+from console.operations import cancel_run, find_run, list_runs, upload_file, wake_run
+from tuner.clock import utc_now
+from tuner.errors import TunerError
+from tuner.events import UploadRejected
+from tuner.runs import Run, RunState
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+app.add_typer(local_app, name="local")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunArgument = Annotated[str, typer.Argument(help="A run's id, or its first characters.")]
+
+
+def _print_json(value: Any) -> None:
+    """One JSON document a line, whatever the terminal."""
+    print(json.dumps(views.builtins(value), ensure_ascii=False), flush=True)
+
+
+@app.command()
+def drop(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    persona: Annotated[str, typer.Option(help="Whose voice it is: a-z, 0-9, -.")] = "default",
+    follow: Annotated[bool, typer.Option(help="Stay until the run has ended.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Upload a conversation file: all that is needed to train."""
+    connection = connect(os.environ)
+    with feed_of(connection, persona) as feed:
+        upload = upload_file(connection, file, persona)
+        if as_json:
+            _print_json({"event": "uploaded", **views.builtins(upload)})
+        else:
+            out.print(f"Dropped {escape(file.name)} to gs://{upload.bucket}/{upload.name}")
+        if not follow:
+            if not as_json:
+                out.print("`tuner runs` shows what becomes of it.")
+            return
+        run: Run | None = None
+        for news in follow_upload(connection, upload, feed):
+            _show_news(news, as_json)
+            if isinstance(news, UploadRejected):
+                raise typer.Exit(3)
+            if isinstance(news, Changed):
+                run = news.run
+    if run is None or run.state is not RunState.SUCCEEDED:
+        raise typer.Exit(1)
+    if not as_json:
+        views.print_run(out, run, now=utc_now(), history=False)
+
+
+def _show_news(news: UploadRejected | Converted | Changed | Progress, as_json: bool) -> None:
+    if as_json:
+        if isinstance(news, Changed):
+            _print_json({"event": "changed", **views.builtins(news.change)})
+        elif isinstance(news, Converted):
+            receipt = views.builtins(news.receipt)
+            _print_json({"event": "converted", "run_id": news.run_id, "receipt": receipt})
+        elif isinstance(news, UploadRejected):
+            _print_json({"event": "rejected", **views.builtins(news)})
+        else:
+            _print_json({"event": "progress", **vars(news)})
+    elif isinstance(news, Changed):
+        state = views.state_markup(news.change.state)
+        out.print(f"{news.change.at:%H:%M:%S} UTC  {state}  {escape(news.change.reason)}")
+    elif isinstance(news, Converted):
+        receipt = news.receipt
+        dropped = ", ".join(f"{count} {name}" for name, count in receipt.dropped.items())
+        out.print(
+            f"{receipt.pairs} pairs in, {receipt.kept} kept ({receipt.train} to train, "
+            f"{receipt.eval} held out); dropped: {dropped or 'none'}. Run {news.run_id}"
+        )
+    elif isinstance(news, UploadRejected):
+        err.print(f"[red]Rejected[/red]: {escape(news.reason)} ({escape(news.place)}).")
+        err.print(escape(news.fix))
+    else:
+        loss = "" if news.loss is None else f", loss {news.loss:.2f}"
+        out.print(f"              {news.phase} {news.step}/{news.steps}{loss}", style="dim")
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="Finished runs to show at most.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """List open runs, and the latest that have ended."""
+    found = list_runs(connect(os.environ), limit)
+    if as_json:
+        _print_json(found)
+    elif found:
+        out.print(views.runs_table(found, utc_now()))
+    else:
+        out.print("No runs yet. `tuner drop FILE --persona NAME` starts one.")
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    history: Annotated[bool, typer.Option(help="Every change, with who made it.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one run: why it waits, what it did, where the adapter lies."""
+    found = find_run(connect(os.environ), run)
+    if as_json:
+        _print_json(found)
+    else:
+        views.print_run(out, found, now=utc_now(), history=history)
+
+
+@app.command()
+def cancel(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """End a run and the job that it pays for."""
+    cancelled = cancel_run(connect(os.environ), run)
+    if as_json:
+        _print_json(cancelled)
+    else:
+        out.print(f"{cancelled.run_id}: {escape(cancelled.reason)}")
+
+
+@app.command()
+def wake(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Take up a parked run again, at the next tick."""
+    woken = wake_run(connect(os.environ), run)
+    if as_json:
+        _print_json(woken)
+    else:
+        out.print(f"{woken.run_id} is taken up again at the next tick.")
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one sentence on stderr, not a traceback."""
+    try:
+        app()
+    except (NothingToTalkTo, LookupError, ValueError) as error:
+        err.print(escape(str(error).strip("'\"")))
+        sys.exit(2)
+    except (TunerError, NeverConverted) as error:
+        err.print(escape(str(error)))
+        sys.exit(1)
+    except google_exceptions.GoogleAPICallError as error:
+        err.print(f"Google Cloud refused: {escape(str(error.message))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,122 @@
+"""Following an upload from the drop to the end, as a stream of typed news."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.api_core import exceptions as google_exceptions
+
+from console.connection import Connection
+from console.feed import Feed
+from tuner.conversion import UploadRecord, rejection_name, upload_record_name
+from tuner.dataset.receipt import Receipt
+from tuner.events import UploadRejected
+from tuner.notifications import ObjectFinalized
+from tuner.requests import run_id_of
+from tuner.runs import Change, Run, RunState
+from tuner.training_job import decode
+
+_LOOK_EVERY_SECONDS = 1.0
+
+
+class NeverConverted(Exception):
+    """The upload is there, but nothing became of it in time."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The upload became a dataset, and a request for this run."""
+
+    receipt: Receipt
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A row of the running attempt's metrics."""
+
+    phase: str
+    step: int
+    steps: int
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A state change of the run, once each, in order."""
+
+    change: Change
+    run: Run
+
+
+News = UploadRejected | Converted | Changed | Progress
+
+
+def follow_upload(
+    connection: Connection, upload: ObjectFinalized, feed: Feed, *, patience_seconds: float = 600
+) -> Iterator[News]:
+    """What becomes of `upload`, up to the end of its run. Raises NeverConverted."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        rejection = connection.work_bucket.get_blob(rejection_name(upload))
+        if rejection is not None:
+            yield decode(rejection.download_as_bytes(), UploadRejected)
+            return
+        record = connection.ledger.read_document(upload_record_name(upload), UploadRecord)
+        if record is not None:
+            break
+        if time.monotonic() > deadline:
+            raise NeverConverted(
+                "The upload is stored, but the converter has not answered. Look at its log; the "
+                "notification is delivered again for 31 days."
+            )
+        feed.wait(_LOOK_EVERY_SECONDS)
+    request = record[0].request
+    prefix = connection.places.dataset_prefix(request.persona, request.dataset_id)
+    receipt = connection.work_bucket.blob(f"{prefix}/receipt.json").download_as_bytes()
+    run_id = run_id_of(request)
+    yield Converted(decode(receipt, Receipt), run_id)
+    yield from follow_run(connection, run_id, feed)
+
+
+def follow_run(connection: Connection, run_id: str, feed: Feed) -> Iterator[Changed | Progress]:
+    """Every change of a run from its first, and its training progress, until it has ended."""
+    seen_seq = 0
+    seen_progress: Progress | None = None
+    while True:
+        stored = connection.ledger.read(run_id)
+        run = stored.run if stored else None
+        if run is not None:
+            for change in run.history:
+                if change.seq > seen_seq:
+                    seen_seq = change.seq
+                    yield Changed(change, run)
+            if run.is_terminal:
+                return
+            progress = progress_of(connection, run)
+            if progress is not None and progress != seen_progress:
+                seen_progress = progress
+                yield progress
+        feed.wait(_LOOK_EVERY_SECONDS)
+
+
+def progress_of(connection: Connection, run: Run) -> Progress | None:
+    """The latest row of the running attempt's metrics, or None."""
+    if run.state is not RunState.RUNNING or run.attempt is None:
+        return None
+    prefix = connection.places.attempt_prefix(run.run_id, run.attempt.number)
+    try:
+        raw = connection.work_bucket.blob(f"{prefix}/metrics.jsonl").download_as_bytes()
+        row = json.loads(raw.splitlines()[-1])
+        loss = row.get("loss")
+        return Progress(
+            phase=str(row.get("phase", "")),
+            step=int(row.get("step", 0)),
+            steps=int(row.get("steps", 0)),
+            loss=float(loss) if loss is not None else None,
+        )
+    except (google_exceptions.NotFound, ValueError, IndexError, AttributeError):
+        return None  # not there yet, or not written by a trainer of ours
