@@ -18,6 +18,9 @@ from local.stack import ROOT
 from local.vertex.control import VertexControl
 from tuner.quota import METRIC_CPUS, METRIC_T4
 
+#: Supervisors that this process started: kept, so that they can be waited for.
+_started: dict[int, subprocess.Popen[bytes]] = {}
+
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
 
@@ -46,6 +49,7 @@ def up(
             # A session of its own: Ctrl-C in the terminal is the caller's to handle.
             start_new_session=True,
         )
+    _started[supervisor.pid] = supervisor
     deadline = time.monotonic() + _START_SECONDS
     while (running := layout.running_stack()) is None:
         if supervisor.poll() is not None:
@@ -86,8 +90,9 @@ def _end(pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while is_alive(pid):
-        # Our own child stays a zombie until it is waited for; is_alive knows that.
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
-            return
+            break
         time.sleep(0.05)
+    if pid in _started:
+        _started.pop(pid).wait()

@@ -6,6 +6,7 @@ is left behind either way. The result stays in `.demo/` until the next demo.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
@@ -58,7 +59,11 @@ class Story:
 
 
 def main() -> int:
-    layout = Layout(ROOT / ".demo")
+    parser = argparse.ArgumentParser(prog="python -m local.demo", description=__doc__)
+    parser.add_argument(
+        "--state-dir", type=Path, default=ROOT / ".demo", help="emptied first; %(default)s"
+    )
+    layout = Layout(parser.parse_args().state_dir.resolve())
     signal.signal(signal.SIGTERM, _interrupt)
     story = Story()
     out.print("[bold]ech0-tuner demo[/bold]: a conversation file becomes an adapter, here.")

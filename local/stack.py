@@ -7,9 +7,11 @@ the functions from their staged sources, ticks. Everything binds to 127.0.0.1.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from local.ticks import Ticker
 from local.topics import connect_topics
 from local.vertex.tls import ensure_certificate
 from tuner.places import STORAGE_EVENTS_TOPIC, Places
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,10 +47,11 @@ class Stack:
         self._base_model = base_model
         self._processes: list[Process] = []
         self._ticker: Ticker | None = None
+        self._function_ports: dict[str, int] = {}
         self.environment: dict[str, str] = {}
         self.places = Places(project=PROJECT, prefix=PROJECT)
 
-    def start(self, *, tick_seconds: float, staged: Path) -> dict[str, Any]:
+    def start(self, *, tick_seconds: float) -> dict[str, Any]:
         """Start everything; what others need to use it. Raises StartFailed."""
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         ports: dict[str, int] = {}
@@ -63,7 +68,9 @@ class Stack:
                 "PYTHONUNBUFFERED": "1",
             }
             self._start_storage(ports["storage"], cloud)
-            certificate, ports["vertex"] = self._start_vertex(cloud, staged / "trainer")
+            certificate, ports["vertex"] = self._start_vertex(
+                cloud, self._layout.staged / "trainer"
+            )
             self.environment = {
                 **cloud,
                 "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate),
@@ -78,7 +85,8 @@ class Stack:
                 "TUNER_QUOTAS_ENDPOINT": f"localhost:{ports['vertex']}",
             }
             table = deliveries.load(project=PROJECT, prefix=PROJECT)
-            ports |= self._start_functions(staged)
+            self._start_functions()
+            ports |= self._function_ports
             self._connect(table, ports)
             if tick_seconds > 0:
                 ticked = [ports[name] for name in table.ticked_functions]
@@ -94,9 +102,15 @@ class Stack:
             "processes": {process.name: process.pid for process in self._processes},
         }
 
-    def ended(self) -> Process | None:
-        """A process that ended by itself, if any."""
-        return next((p for p in self._processes if p.exit_code is not None), None)
+    def revive_functions(self) -> Process | None:
+        """Start functions that died again, as Cloud Run would; a server that died, if any."""
+        for process in [p for p in self._processes if p.exit_code is not None]:
+            if process.name not in TARGETS:
+                return process
+            log.warning("%s ended with %s; starting it again", process.name, process.exit_code)
+            self._processes.remove(process)
+            self._spawn_function(process.name)
+        return None
 
     def close(self) -> None:
         if self._ticker:
@@ -167,24 +181,25 @@ class Stack:
         )
         return certificate, port
 
-    def _start_functions(self, staged: Path) -> dict[str, int]:
-        ports = {}
+    def _start_functions(self) -> None:
         started = []
-        for name, target in TARGETS.items():
-            ports[name] = free_port()
-            command = [
-                str(Path(sys.executable).parent / "functions-framework"),
-                f"--target={target}",
-                f"--source={staged / name / 'main.py'}",
-                "--host=127.0.0.1",
-                f"--port={ports[name]}",
-            ]
-            # The staged library, not the checkout's: what runs here is what would be deployed.
-            environment = {**self.environment, "PYTHONPATH": str(staged / name)}
-            started.append((self._spawn(name, command, environment), ports[name]))
+        for name in TARGETS:
+            self._function_ports[name] = free_port()
+            started.append((self._spawn_function(name), self._function_ports[name]))
         for process, port in started:
-            process.wait_until(lambda port=port: accepts_connections(port))  # type: ignore[misc]
-        return ports
+            process.wait_until(partial(accepts_connections, port))
+
+    def _spawn_function(self, name: str) -> Process:
+        staged = self._layout.staged / name
+        command = [
+            str(Path(sys.executable).parent / "functions-framework"),
+            f"--target={TARGETS[name]}",
+            f"--source={staged / 'main.py'}",
+            "--host=127.0.0.1",
+            f"--port={self._function_ports[name]}",
+        ]
+        # The staged library, not the checkout's: what runs here is what would be deployed.
+        return self._spawn(name, command, {**self.environment, "PYTHONPATH": str(staged)})
 
     # -- what deploy.sh makes on a cloud ---------------------------------------------------------
 

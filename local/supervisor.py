@@ -47,15 +47,15 @@ def main() -> int:
     )
     try:
         _stage(layout.staged)
-        description = stack.start(tick_seconds=arguments.tick_seconds, staged=layout.staged)
+        description = stack.start(tick_seconds=arguments.tick_seconds)
         if arguments.gpus is not None:
             set_gpu_quota(description, arguments.gpus)
         layout.write_stack({"pid": os.getpid(), **description})
         log.info("the stack is up: %s", description["ports"])
         while not stopping.wait(0.5):
-            ended = stack.ended()
-            if ended is not None:
-                log.error("%s ended with %s; see %s", ended.name, ended.exit_code, ended.log)
+            lost = stack.revive_functions()
+            if lost is not None:
+                log.error("%s ended with %s; see %s", lost.name, lost.exit_code, lost.log)
                 return 1
         return 0
     except StartFailed as error:

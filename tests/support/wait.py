@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 10) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 10) -> T:
     """Return the condition's first truthy value, polled every 10 ms.
 
     Raises:

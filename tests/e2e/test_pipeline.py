@@ -1,0 +1,280 @@
+"""One file, dropped once, with real training: what a user is promised, on the real stack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from console.operations import cancel_run, upload_file
+from support import wait
+from support.stacks import (
+    BASE_MODEL,
+    EXAMPLE,
+    TRAINER_PYTHON,
+    WHY_NOT,
+    RunningStack,
+    Tap,
+    running_stack,
+)
+from tuner.conversion import UploadRecord, rejection_name, upload_record_name
+from tuner.events import DeadLetter, RunEvent, UploadRejected
+from tuner.notifications import ObjectFinalized
+from tuner.requests import run_id_of
+from tuner.runs import Run, RunState
+from tuner.training_job import decode
+
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+
+_CHANGES_LOGITS = """
+import sys, torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base_dir, adapter_dir = sys.argv[1:]
+tokens = AutoTokenizer.from_pretrained(base_dir)("I can't sleep.", return_tensors="pt")
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_dir), adapter_dir)
+with torch.no_grad():
+    tuned = model(**tokens).logits
+    with model.disable_adapter():
+        plain = model(**tokens).logits
+print("largest difference", (tuned - plain).abs().max().item())
+assert torch.isfinite(tuned).all()
+sys.exit(0 if (tuned - plain).abs().max() > 0.1 else 1)
+"""
+
+
+@dataclass
+class Finished:
+    """The stack after the first run has ended, and what was seen on the way."""
+
+    stack: RunningStack
+    upload: ObjectFinalized
+    run: Run
+    waited_for: list[str]
+    taps: dict[str, Tap]
+
+    def objects(self) -> dict[str, int]:
+        """Generation of every object that the pipeline must not touch again."""
+        places = self.stack.connection.places
+        found = {}
+        for bucket, prefixes in {
+            places.models_bucket_name: ("",),
+            places.runs_bucket_name: ("runs/", "uploads/", "open/"),
+            places.work_bucket_name: ("datasets/ech0/", f"runs/{self.run.run_id}/", "results/"),
+        }.items():
+            for prefix in prefixes:
+                for blob in self.stack.connection.storage.list_blobs(bucket, prefix=prefix):
+                    found[f"{bucket}/{blob.name}"] = blob.generation
+        return found
+
+    def jobs(self) -> list[str]:
+        return sorted(job.name for job in self.stack.vertex.snapshot().jobs)
+
+    def wait_until_all_is_handled(self, marker: str) -> None:
+        """Return when messages published before this call have reached every function.
+
+        A refused upload and a malformed request travel the same ways and leave a trace.
+        """
+        bad = self.stack.layout.root / f"{marker}.json"
+        bad.write_text("[]", encoding="utf-8")
+        upload = upload_file(self.stack.connection, bad, "default")
+        publisher, _ = self.stack.clients()
+        places = self.stack.connection.places
+        publisher.publish(
+            topic=places.topic("training-requests"), messages=[{"data": marker.encode()}]
+        )
+        work = self.stack.connection.work_bucket
+        wait.until(lambda: work.get_blob(rejection_name(upload)), 60)
+        letters = self.taps["dead-letters"]
+        wait.until(lambda: any(marker.encode() in m.data for m in letters.drain()), 60)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    state_dir = tmp_path_factory.mktemp("stack") / "state"
+    with running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
+        topics = ("storage-events", "training-requests", "run-events", "dead-letters")
+        taps = {topic: Tap(stack, topic) for topic in topics}
+        upload = upload_file(stack.connection, EXAMPLE, "ech0")
+        ledger = stack.connection.ledger
+        record = wait.until(
+            lambda: ledger.read_document(upload_record_name(upload), UploadRecord), 30
+        )
+        run_id = run_id_of(record[0].request)
+
+        def reasons_while_waiting() -> list[str]:
+            stored = ledger.read(run_id)
+            changes = stored.run.history if stored else ()
+            reasons = [c.reason for c in changes if c.state is RunState.WAITING]
+            return reasons if len(reasons) == 2 else []
+
+        waited_for = wait.until(reasons_while_waiting, 30)
+        stack.set_gpus(1)
+        ended = wait.until(lambda: ledger.read_finished(run_id), 240)
+        wait.until(lambda: ledger.read_open(run_id) is None, 30)
+        yield Finished(stack, upload, ended.run, waited_for, taps)
+
+
+def test_the_run_waited_for_quota_and_said_why(finished: Finished) -> None:
+    """First Google's own refusal, then what is needed and what there is, in words."""
+    refused, explained = finished.waited_for
+    assert "aiplatform.googleapis.com/custom_model_training_nvidia_t4_gpus" in refused
+    assert explained.startswith("Needs 4 training CPUs and 1 T4 GPU in us-central1")
+
+
+def test_the_adapter_is_verified_and_the_record_complete(finished: Finished) -> None:
+    """Everything that a user or an auditor asks for later stands in the terminal record."""
+    run = finished.run
+    assert run.state is RunState.SUCCEEDED, run.reason
+    assert run.model is not None
+    assert run.model.metrics.held_out_loss_after < run.model.metrics.held_out_loss_before
+    assert run.model.gate.passed
+    assert [change.seq for change in run.history] == list(range(1, run.seq + 1))
+    (attempt,) = run.attempts
+    assert attempt.job_name
+    assert attempt.started_at
+    assert attempt.ended_at
+    assert attempt.display_name.startswith("ech0-smollm2-finetune-")
+    assert run.request.requested_by.reference.endswith(f"#{finished.upload.generation}")
+    latest = finished.stack.connection.models_bucket.blob("ech0/latest.json").download_as_bytes()
+    assert json.loads(latest)["model_uri"] == run.model.uri
+
+
+def test_the_adapter_loads_in_peft_and_changes_the_logits(finished: Finished) -> None:
+    assert finished.run.model is not None
+    bucket, _, folder = finished.run.model.uri.removeprefix("gs://").partition("/")
+    adapter = finished.stack.layout.objects / bucket / folder / "adapter"
+    loaded = subprocess.run(
+        [TRAINER_PYTHON, "-c", _CHANGES_LOGITS, BASE_MODEL, adapter],
+        env={"HF_HUB_OFFLINE": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+def test_events_are_gapless_by_seq_after_deduplication(finished: Finished) -> None:
+    def complete() -> bool:
+        messages = finished.taps["run-events"].drain()
+        events = [
+            msgspec.json.decode(m.data, type=RunEvent)
+            for m in messages
+            if m.attributes["ce-type"].startswith("run.")
+        ]
+        changes = {e.seq: e.state for e in events if e.run_id == finished.run.run_id}
+        return changes == {c.seq: c.state for c in finished.run.history}
+
+    wait.until(complete, 20)
+
+
+def test_a_redelivery_of_every_message_changes_nothing(finished: Finished) -> None:
+    """At-least-once delivery is a fact of life: no second dataset, run, job or adapter."""
+    finished.wait_until_all_is_handled("before")
+    objects, jobs = finished.objects(), finished.jobs()
+    for topic in ("storage-events", "training-requests"):
+        finished.taps[topic].publish_again()
+    finished.wait_until_all_is_handled("after")
+    assert finished.jobs() == jobs
+    assert finished.objects() == objects
+
+
+def test_the_same_file_dropped_twice_starts_one_job(finished: Finished, tmp_path: Path) -> None:
+    """Another name and another generation, but the same rows: we pay once."""
+    copy = tmp_path / "the same once more.json"
+    copy.write_bytes(EXAMPLE.read_bytes())
+    jobs = finished.jobs()
+    upload = upload_file(finished.stack.connection, copy, "ech0")
+    ledger = finished.stack.connection.ledger
+    record = wait.until(lambda: ledger.read_document(upload_record_name(upload), UploadRecord), 30)
+    assert run_id_of(record[0].request) == finished.run.run_id
+    finished.wait_until_all_is_handled("twice")
+    assert finished.jobs() == jobs
+    assert ledger.read_open(finished.run.run_id) is None
+
+
+def test_two_personas_with_the_same_file_share_nothing(finished: Finished) -> None:
+    """Own dataset, own run, own job; and a cancelled run ends its job before it says so."""
+    connection = finished.stack.connection
+    upload = upload_file(connection, EXAMPLE, "other")
+    record = wait.until(
+        lambda: connection.ledger.read_document(upload_record_name(upload), UploadRecord), 30
+    )
+    run_id = run_id_of(record[0].request)
+    assert run_id != finished.run.run_id
+    dataset = f"datasets/other/{record[0].request.dataset_id}/receipt.json"
+    assert connection.work_bucket.get_blob(dataset) is not None
+
+    def running() -> bool:
+        stored = connection.ledger.read(run_id)
+        return stored is not None and stored.run.state is RunState.RUNNING
+
+    wait.until(running, 60)
+    job_spec = connection.work_bucket.blob(f"runs/{run_id}/attempts/1/job.json")
+    assert "/datasets/other/" in json.loads(job_spec.download_as_bytes())["train_uri"]
+    cancel_run(connection, run_id)
+    ended = wait.until(lambda: connection.ledger.read_finished(run_id), 60)
+    assert ended.run.state is RunState.CANCELLED
+    states: dict[str | None, str] = {
+        job.name: job.state for job in finished.stack.vertex.snapshot().jobs
+    }
+    assert ended.run.attempt is not None
+    assert states[ended.run.attempt.job_name] == "JOB_STATE_CANCELLED"
+    assert not list(connection.models_bucket.list_blobs(prefix="other/"))
+
+
+def test_a_file_that_is_no_conversation_is_refused_with_reason_and_fix(
+    finished: Finished, tmp_path: Path
+) -> None:
+    bad = tmp_path / "holiday.json"
+    bad.write_text('{"photos": 12}', encoding="utf-8")
+    connection = finished.stack.connection
+    upload = upload_file(connection, bad, "ech0")
+    blob = wait.until(lambda: connection.work_bucket.get_blob(rejection_name(upload)), 30)
+    assert blob.name == f"rejected/ech0/holiday.json.{upload.generation}.json"
+    rejected = decode(blob.download_as_bytes(), UploadRejected)
+    assert rejected.reason
+    assert rejected.place
+    assert rejected.fix
+    tap = finished.taps["run-events"]
+    wait.until(
+        lambda: any(
+            m.attributes["ce-type"] == "upload.rejected" and b"holiday.json" in m.data
+            for m in tap.drain()
+        ),
+        20,
+    )
+
+
+def test_a_malformed_request_goes_to_dead_letters_with_the_reason(finished: Finished) -> None:
+    publisher, _ = finished.stack.clients()
+    topic = finished.stack.connection.places.topic("training-requests")
+    publisher.publish(topic=topic, messages=[{"data": b'{"schema_version": 7}'}])
+
+    def letter() -> DeadLetter | None:
+        for message in finished.taps["dead-letters"].drain():
+            found = msgspec.json.decode(message.data, type=DeadLetter)
+            if '"schema_version": 7' in found.body:
+                return found
+        return None
+
+    assert "schema_version 7" in wait.until(letter, 20).reason
+
+
+def test_no_log_carries_conversation_text(finished: Finished) -> None:
+    """Ids and counts only, in every server's log and every job's."""
+    turns = [row["content"] for row in json.loads(EXAMPLE.read_text())["history"]]
+    logs = [*finished.stack.layout.logs.glob("*"), *finished.stack.layout.root.rglob("*.log")]
+    assert len(logs) > 5
+    for log in logs:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert not [turn for turn in turns if len(turn) > 20 and turn in text], log
+
+
+def test_state_is_for_its_owner_only(finished: Finished) -> None:
+    assert finished.stack.layout.root.stat().st_mode & 0o777 == 0o700
