@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
     "__init__", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
-    "notifications", "parts", "places", "records", "requests", "runs", "settings", "training_job",
+    "parts", "places", "records", "requests", "runs", "settings", "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "election", "isolation", "lane_book", "quota",
@@ -28,12 +28,14 @@ _CONVERSATIONS = (
 
 #: Modules of the library that each source may use.
 LIBRARY: dict[str, tuple[str, ...]] = {
-    "converter": (*_COMMON, *_CONVERSATIONS, "conversion"),
+    "converter": (*_COMMON, *_CONVERSATIONS, "conversion", "notifications"),
     "submitter": (
         *_COMMON, *_LANES, "submission", "launching", "spending",
         "dataset/__init__", "dataset/receipt",
     ),
-    "completion": (*_COMMON, *_LANES, "completion", "publication", "verification"),
+    "completion": (
+        *_COMMON, *_LANES, "completion", "notifications", "publication", "verification",
+    ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip
 

@@ -55,7 +55,5 @@ def submit(event: CloudEvent) -> None:
             return
     try:
         submitter.run_pass()
-    except GoogleAPICallError:
-        logging.getLogger("tuner.submitter").warning(
-            "The request is safe; the next tick tries the pass again.", exc_info=True
-        )
+    except GoogleAPICallError:  # the request itself is safe in the ledger
+        logging.getLogger("tuner.submitter").warning("The next tick tries again.", exc_info=True)

@@ -8,6 +8,7 @@ snapshot shows opens a lane at once, and the create call is asked again at least
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -156,7 +157,7 @@ def decide(
 
 def _shortage(needs: Vector, region: str, snapshot: Snapshot, lacking: dict[str, int]) -> str:
     """What is missing, as one sentence: limits that are too small, then what others have in use."""
-    wanted = " and ".join(describe_amount(metric, needs[metric]) for metric in lacking)
+    wanted = _listed(describe_amount(metric, needs[metric]) for metric in lacking)
     too_small: dict[str, int] = {}
     in_use: dict[str, str] = {}
     for metric, left in lacking.items():
@@ -170,8 +171,8 @@ def _shortage(needs: Vector, region: str, snapshot: Snapshot, lacking: dict[str,
     if too_small:
         causes.append(_limits_in_words(too_small, alone=len(lacking) == len(too_small)))
     if in_use:
-        free = " and ".join(describe_amount(metric, share) for metric, share in in_use.items())
-        causes.append(f"only {free} are free at the moment")
+        free = _listed(describe_amount(metric, share) for metric, share in in_use.items())
+        causes.append(f"{free} are free at the moment")
     return f"Needs {wanted} in {region}; {', and '.join(causes)}."
 
 
@@ -181,5 +182,11 @@ def _limits_in_words(limits: dict[str, int], *, alone: bool) -> str:
     if alone and len(values) == 1:
         share = {1: "", 2: " for both"}.get(len(limits), " for each")
         return f"the project's limit is {values.pop()}{share}"
-    named = " and ".join(describe_amount(metric, limit) for metric, limit in limits.items())
+    named = _listed(describe_amount(metric, limit) for metric, limit in limits.items())
     return f"the project's limit is {named}"
+
+
+def _listed(amounts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = amounts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -76,10 +76,13 @@ class Completion:
 
     def check_all(self) -> None:
         """Look at every running run, because of a tick."""
-        until = self._clock() + timedelta(seconds=PASS_SECONDS)
-        for entry in self._records.ledger.list_open():
-            if entry.state is not RunState.RUNNING or entry.parked:
-                continue
+        now = self._clock()
+        until = now + timedelta(seconds=PASS_SECONDS)
+        entries = self._records.ledger.list_open()
+        running = [e for e in entries if e.state is RunState.RUNNING and not e.parked]
+        # Each minute another one comes first, so that a pass that is cut short starves nobody.
+        first = int(now.timestamp() // 60) % max(len(running), 1)
+        for entry in running[first:] + running[:first]:
             if self._clock() >= until:
                 return
             with isolated(self._records.ledger, entry.run_id):
@@ -175,6 +178,7 @@ class Completion:
 
     def _failed(self, stored: Stored, attempt: Attempt, failure: Failure | None) -> None:
         """The trainer itself says that it failed, and why."""
+        self._book.reset(attempt.lane, attempt.region)
         kind = failure.kind if failure else FailureKind.INTERNAL
         message = failure.message if failure else "The trainer failed and gave no reason."
         if kind is FailureKind.OUT_OF_MEMORY and attempt.micro_batch_divisor == 1:
@@ -205,8 +209,12 @@ class Completion:
             self._again(
                 stored, attempt, f"{attempt.region} has no free machine of this kind right now."
             )
+        elif attempt.started_at is None:
+            # Nothing of ours ran, so nothing else would slow the next attempt down.
+            self._book.refused(attempt.lane, attempt.region, text=message, limits={})
+            self._again(stored, attempt, f"The job ended before it started: {message}")
         else:
-            self._again(stored, attempt, f"The job ended without a result: {message or job.phase}.")
+            self._again(stored, attempt, f"The job ended without a result: {message or job.phase}")
 
     def _cancelled_outside(self, stored: Stored, attempt: Attempt) -> None:
         run, now = stored.run, self._clock()

@@ -188,10 +188,10 @@ class Converter:
             log.info("The object is there already.", extra=fields(object_name=name))
 
     def _reject(self, upload: ObjectFinalized, rejection: RejectedUpload) -> None:
-        persona, _, file_name = upload.name.rpartition("/")
+        folder, slash, rest = upload.name.partition("/")
         rejected = UploadRejected(
-            persona=persona or DEFAULT_PERSONA,
-            name=file_name,
+            persona=(folder if slash else "") or DEFAULT_PERSONA,
+            name=rest if slash else folder,
             generation=upload.generation,
             reason=rejection.reason,
             place=rejection.place,

@@ -45,7 +45,14 @@ def isolated(ledger: Ledger, run_id: str) -> Iterator[None]:
         log.warning("The cloud did not answer.", extra=fields(run_id=run_id), exc_info=True)
     except Exception:
         log.exception("A run failed within a pass.", extra=fields(run_id=run_id))
-        _count(ledger, run_id)
+        try:
+            _count(ledger, run_id)
+        except Exception:
+            # A record that cannot be read cannot be parked either; the others go on.
+            log.exception(
+                "The run's errors could not be counted.",
+                extra=fields(run_id=run_id, alarm="unreadable-run"),
+            )
 
 
 def _count(ledger: Ledger, run_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 
 import msgspec
 
@@ -41,28 +42,35 @@ class LaneBook:
 
     def refused(self, lane: str, region: str, *, text: str, limits: dict[str, int | None]) -> None:
         """Note that the lane had no room, and when to ask again at the latest."""
-        known = self.read(lane, region)
-        self._write(
+        self._change(
             lane,
             region,
-            after_refusal(known, text=text, limits=limits, now=self._clock(), rng=self._rng),
+            lambda known: after_refusal(
+                known, text=text, limits=limits, now=self._clock(), rng=self._rng
+            ),
         )
 
     def rate_limited(self, lane: str, region: str, *, text: str) -> None:
-        known = self.read(lane, region)
-        self._write(lane, region, after_rate_limit(known, text=text, now=self._clock()))
+        self._change(
+            lane, region, lambda known: after_rate_limit(known, text=text, now=self._clock())
+        )
 
     def reset(self, lane: str, region: str) -> None:
-        """Forget the refusals: a job went through."""
-        if self.read(lane, region).last_refused_at is not None:
-            self._write(lane, region, OPEN_LANE)
+        """Forget the refusals: a job came to its end."""
+        self._change(
+            lane, region, lambda known: OPEN_LANE if known.last_refused_at is not None else known
+        )
 
-    def _write(self, lane: str, region: str, state: LaneRegion) -> None:
+    def _change(self, lane: str, region: str, change: Callable[[LaneRegion], LaneRegion]) -> None:
+        """Change what is stored now: another process may have written since our pass read it."""
         name = _name(lane, region)
-        found = self._ledger.read_document(name, LaneRegion)
+        known, generation = self._ledger.read_document(name, LaneRegion) or (OPEN_LANE, 0)
+        state = change(known)
+        if state == known:
+            return
         state = msgspec.structs.replace(state, write_id=self._new_id())
         try:
-            self._ledger.write_document(name, state, found[1] if found else 0)
+            self._ledger.write_document(name, state, generation)
             self._pass[lane, region] = state
         except LedgerConflict:
             # Advice only: whoever wrote in between saw the same lane.

@@ -223,7 +223,6 @@ class Launcher:
         )
 
     def _started(self, stored: Stored, attempt: Attempt, job_name: str) -> None:
-        self._book.reset(attempt.lane, attempt.region)
         attempt = attempt.evolve(job_name=job_name, unresolved_since=None)
         self._records.save(
             stored,

@@ -79,10 +79,6 @@ def decode_request(raw: bytes) -> TrainingRequest:
         raise MalformedMessage(
             f"A training request is JSON in UTF-8; byte {error.start} of one of its texts is not."
         ) from error
-    except RecursionError as error:
-        raise MalformedMessage(
-            "A training request is a flat JSON object; this one is nested too deep to read."
-        ) from error
     except msgspec.DecodeError as error:
         raise MalformedMessage(
             f"A training request is a JSON object; this is not: {error}."

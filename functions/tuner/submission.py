@@ -140,7 +140,8 @@ class Submitter:
         if paused:
             for entry in queue:
                 with isolated(self._ledger, entry.run_id):
-                    self._wait(entry, paused, None)
+                    if self._is_accepted(entry):
+                        self._wait(entry, paused, None)
             return
         self._book.begin_pass()
         snapshot = self._snapshot(queue)
@@ -156,13 +157,14 @@ class Submitter:
             metric
             for entry in queue
             for lane in entry.lanes
+            if lane in self._lanes  # a newer release may know more of them
             for metric in self._lanes[lane].needs(entry.preset)
         }
         return self._quota().snapshot(metrics, self._regions)
 
     def _consider(self, entry: QueueEntry, snapshot: Snapshot) -> Snapshot:
         """Launch or wait; the snapshot with what was launched taken off."""
-        if entry.state is RunState.REQUESTED and not self._accept(entry.run_id):
+        if not self._is_accepted(entry):
             return snapshot
         decision = self._decide(entry, snapshot)
         if isinstance(decision, admission.Wait):
@@ -208,9 +210,11 @@ class Submitter:
             return
         self._records.save(stored, _waiting(stored.run, reason, decision, self._clock()))
 
-    def _accept(self, run_id: str) -> bool:
+    def _is_accepted(self, entry: QueueEntry) -> bool:
         """Check a new request against the deployment; reject it at once when it cannot work."""
-        stored = self._ledger.read_open(run_id)
+        if entry.state is not RunState.REQUESTED:
+            return True
+        stored = self._ledger.read_open(entry.run_id)
         if stored is None or stored.run.state is not RunState.REQUESTED:
             return False
         run = stored.run

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import a_request
 
+from support.factories import a_request
 from tuner.errors import MalformedMessage
 from tuner.requests import RequestedBy, TrainingRequest, decode_request, run_id_of
 from tuner.training_job import Hyperparameters
@@ -120,9 +120,10 @@ def test_a_newer_version_names_both_versions_and_the_fix() -> None:
         (b"\xff\xfe\x00", "JSON object"),
         (b'{"persona": "\xff"}', "UTF-8"),
         (b"[" * 100_000, "object"),
-        (b'{"a":' * 100_000, "nested"),
-        (b'{"unknown":' + b"[" * 100_000, "nested"),
-        (b'{"schema_version":2,"unknown":' + b"[" * 100_000, "nested"),
+        (b'{"a":' * 100_000, "unknown field `a`"),
+        (b'{"unknown":' + b"[" * 100_000, "unknown field `unknown`"),
+        (b'{"schema_version":2,"unknown":' + b"[" * 100_000, "schema_version"),
+        (b'{"persona":' + b"[" * 100_000, "persona"),
         (b'{"schema_version":"x","text":"\xff"}', "schema_version"),
         (b'{"budget_usd":' + b"9" * 5000 + b"}", "budget_usd"),
     ],

@@ -21,8 +21,8 @@ _ROLES: dict[str, Role] = {"user": "user", "human": "user", "assistant": "assist
 def parse_json(raw: bytes) -> Any:
     """The document in `raw`: UTF-8 or UTF-16, each with or without BOM. Raises RejectedUpload.
 
-    Of a key that an object repeats the last value counts, as with every common reader. NaN and
-    infinities are read, and are never text; so is half of a surrogate pair, which stays in its text.
+    Of a key that an object repeats the last value counts, as with every common reader. NaN is
+    read, and is never a turn's text; half of a surrogate pair is read, and stays in its text.
     """
     if raw.startswith(b"version https://git-lfs"):
         raise RejectedUpload(
@@ -65,6 +65,10 @@ def parse_json(raw: bytes) -> Any:
         ) from error
 
 
+#: What the end of a file that was cut in a word or a number may be the beginning of.
+_BEGINNINGS = ("true", "false", "null", "NaN", "Infinity", "-Infinity", ".", "e+", "e-", "E+", "E-")
+
+
 def _not_json(error: json.JSONDecodeError, text: str) -> RejectedUpload:
     """Says whether the file is cut off or wrong, and where: columns count characters."""
     end = len(text.rstrip())
@@ -72,10 +76,10 @@ def _not_json(error: json.JSONDecodeError, text: str) -> RejectedUpload:
     is_cut_off = (
         error.msg.startswith("Unterminated string")
         or (error.msg.startswith("Invalid \\u") and '"' not in rest)
-        # Nothing follows, or only the beginning of a word.
+        # Nothing follows, or only the beginning of something.
         or (
             not error.msg.startswith("Extra data")
-            and any(word.startswith(rest) for word in ("true", "false", "null", "-"))
+            and any(beginning.startswith(rest) for beginning in _BEGINNINGS)
         )
     )
     if is_cut_off:

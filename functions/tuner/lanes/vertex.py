@@ -2,7 +2,7 @@
 
 API: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs
 A create call has no request id, so it is made once per intent, with a deadline and no retry by the
-client; what is unclear is looked up by the labels `run_id` and `attempt`.
+client; what is unclear is looked up by the labels `deployment`, `run_id` and `attempt`.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ class VertexT4Lane:
     def find(self, run_id: str, attempt: Attempt) -> Sequence[JobStatus]:
         request = vertex.ListCustomJobsRequest(
             parent=self._parent(attempt.region),
-            filter=f'labels.run_id="{run_id}" AND labels.attempt="{attempt.number}"',
+            filter=(
+                f'labels.deployment="{self._deployment}" AND labels.run_id="{run_id}" '
+                f'AND labels.attempt="{attempt.number}"'
+            ),
         )
         jobs = self._jobs_client(attempt.region).list_custom_jobs(request, timeout=_CALL_SECONDS)
         return [_status(job) for job in jobs]

@@ -1,0 +1,32 @@
+"""The servers that every integration test shares, and a fresh deployment on them for each."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.world import Servers, World, servers
+
+
+@pytest.fixture(scope="session")
+def shared_servers(tmp_path_factory) -> Iterator[Servers]:
+    with servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture
+def make_world(shared_servers):
+    """Build worlds with settings of their own; closed at the end of the test."""
+    made: list[World] = []
+
+    def make(**settings: str) -> World:
+        made.append(World(shared_servers, **settings))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(make_world) -> World:
+    return make_world()

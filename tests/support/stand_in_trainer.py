@@ -1,0 +1,182 @@
+"""A trainer without a model: it takes orders, elects an owner and writes what a trainer writes.
+
+Started as a job's process with a trainer's own arguments. Standard library only, so that it starts
+in a fraction of a second. STAND_IN_DIR holds `modes.json` (mode by attempt number, or `default`),
+receives `trained.log` (one line per job that trained) and a lock file per run: a second job that
+trains the same run at the same time leaves a line in `violations.log`.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+METRICS = {
+    "train_examples": 9,
+    "eval_examples": 3,
+    "steps": 6,
+    "supervised_tokens": 120,
+    "train_seconds": 1.0,
+    "total_seconds": 2.0,
+    "train_loss_first": 4.0,
+    "train_loss_last": 2.0,
+    "held_out_loss_before": 4.0,
+    "held_out_loss_after": 3.0,
+    "peak_memory_bytes": 1,
+}
+
+
+class Bucket:
+    def __init__(self, endpoint, name):
+        self._host, self._name = urlsplit(endpoint).netloc, name
+
+    def _call(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection(self._host)
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+    def read(self, name):
+        path = f"/storage/v1/b/{self._name}/o/{quote(name, safe='')}?alt=media"
+        status, body = self._call("GET", path)
+        assert status == 200, (name, status)
+        return body
+
+    def write(self, name, content, *, create=False):
+        """The new object's generation; None when it was to be created and is there already."""
+        boundary = b"part-" + hashlib.sha256(content).hexdigest().encode()
+        body = b"".join(
+            b"--" + boundary + b"\r\nContent-Type: " + kind + b"\r\n\r\n" + part + b"\r\n"
+            for kind, part in (
+                (b"application/json", json.dumps({"name": name}).encode()),
+                (b"application/octet-stream", content),
+            )
+        )
+        guard = "&ifGenerationMatch=0" if create else ""
+        status, reply = self._call(
+            "POST",
+            f"/upload/storage/v1/b/{self._name}/o?uploadType=multipart{guard}",
+            body + b"--" + boundary + b"--",
+            {"Content-Type": f"multipart/related; boundary={boundary.decode()}"},
+        )
+        if create and status == 412:
+            return None
+        assert status == 200, (name, status, reply)
+        return int(json.loads(reply)["generation"])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ("--run-uri", "--attempt", "--claim-id"):
+        parser.add_argument(option, required=True)
+    options = parser.parse_args()
+    bucket_name, _, prefix = options.run_uri.removeprefix("gs://").partition("/")
+    bucket = Bucket(os.environ["STAND_IN_STORAGE"], bucket_name)
+    attempt_prefix = f"{prefix}/attempts/{options.attempt}"
+    orders = json.loads(bucket.read(f"{attempt_prefix}/job.json"))
+    assert orders["claim_id"] == options.claim_id, "these are another job's orders"
+
+    owner = json.dumps({"schema_version": 1, "claim_id": options.claim_id}).encode()
+    if bucket.write(f"{attempt_prefix}/owner", owner, create=True) is None:
+        holder = json.loads(bucket.read(f"{attempt_prefix}/owner"))
+        if holder["claim_id"] != options.claim_id:
+            return 3
+    with train_alone(orders["run_id"], options.attempt):
+        return train(bucket, attempt_prefix, orders)
+
+
+def train_alone(run_id, attempt):
+    """Note that this job trains; the lock is the kernel's, so a killed job gives it up."""
+    folder = Path(os.environ["STAND_IN_DIR"])
+    lock = (folder / f"{run_id}.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        append(folder / "violations.log", f"{run_id} {attempt}")
+    append(folder / "trained.log", f"{run_id} {attempt} {os.environ['CLOUD_ML_JOB_ID']}")
+    return lock
+
+
+def append(path, line):
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def train(bucket, prefix, orders):
+    modes = json.loads((Path(os.environ["STAND_IN_DIR"]) / "modes.json").read_text())
+    mode = modes.get(str(orders["attempt"]), modes["default"])
+    bucket.write(f"{prefix}/metrics.jsonl", b'{"step": 1}\n')
+    if mode == "hang":
+        signal.pause()
+    if mode == "no_result":
+        return 1
+    result = {
+        "schema_version": 1,
+        "run_id": orders["run_id"],
+        "attempt": orders["attempt"],
+        "claim_id": orders["claim_id"],
+        "dataset_id": orders["dataset_id"],
+    }
+    kind, _, message = mode.partition(":")
+    if message:
+        result |= {"outcome": "failed", "failure": {"kind": kind, "message": message}}
+    else:
+        result |= success(bucket, prefix, mode)
+    if mode == "wrong_claim":
+        result["claim_id"] = "somebody-else"
+    if mode == "stale_attempt":
+        result["attempt"] += 1
+    content = json.dumps(result).encode()
+    if mode == "oversized":
+        content += b" " * (1 << 20)
+    name = orders["result_uri"].removeprefix("gs://").partition("/")[2]
+    bucket.write(name, content)
+    return 1 if message else 0
+
+
+def success(bucket, prefix, mode):
+    files = {
+        "adapter/adapter_model.safetensors": prefix.encode() * 10,
+        "adapter/adapter_config.json": b'{"peft_type": "LORA"}',
+        "samples.json": b'{"schema_version": 1, "samples": []}',
+    }
+    if mode == "not_a_lora":
+        files["adapter/adapter_config.json"] = b'{"peft_type": "IA3"}'
+    artifacts = []
+    for name, content in files.items():
+        artifacts.append(
+            {
+                "name": name,
+                "generation": bucket.write(f"{prefix}/{name}", content),
+                "size_bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        )
+    if mode == "wrong_sha":
+        artifacts[0]["sha256"] = "0" * 64
+    if mode == "wrong_size":
+        artifacts[0]["size_bytes"] += 1
+    if mode == "missing_artifact":
+        artifacts.pop()
+    if mode == "replaced_artifact":
+        bucket.write(f"{prefix}/adapter/adapter_model.safetensors", b"something else")
+    gate = {"passed": True, "reasons": []}
+    if mode == "gate_fails":
+        gate = {"passed": False, "reasons": ["Held-out loss rose from 3.00 to 4.00."]}
+    return {
+        "outcome": "succeeded",
+        "base_model": {"name": "stand-in", "revision": "1"},
+        "artifacts": artifacts,
+        "metrics": METRICS,
+        "gate": gate,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

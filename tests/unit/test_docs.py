@@ -1,0 +1,64 @@
+"""What the documentation promises is there, and what is there is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from console.app import app
+from tuner.requests import decode_request
+from tuner.runs import RunState
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "functions/tuner"
+
+
+def _page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _first_column(page: str, heading: str) -> set[str]:
+    section = page.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1].strip() for line in section.splitlines() if line[:1] == "|"]
+    return {name.strip() for row in rows[2:] for name in row.split(",")}
+
+
+def test_every_state_is_explained() -> None:
+    assert _first_column(_page("docs/operate.md"), "States of a run") == set(RunState)
+
+
+def test_every_alarm_is_explained() -> None:
+    sources = [file.read_text(encoding="utf-8") for file in LIBRARY.rglob("*.py")]
+    raised = {alarm for text in sources for alarm in re.findall(r'alarm="([a-z-]+)"', text)}
+    assert _first_column(_page("docs/operate.md"), "Alarms") == raised
+
+
+def test_every_setting_is_explained() -> None:
+    read = set(re.findall(r"TUNER_[A-Z_]+", (LIBRARY / "settings.py").read_text()))
+    assert _first_column(_page("docs/operate.md"), "Settings of the functions") == read
+
+
+def test_the_example_request_is_one() -> None:
+    example = re.search(r"```json\n(\{.*?\n\})\n```", _page("docs/integrate.md"), re.S)
+    assert example is not None
+    assert decode_request(example[1].encode()).priority == 5
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/operate.md", "CHANGELOG.md"])
+def test_commands_that_pages_name_exist(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", _page("Makefile"), re.M))
+    for target in re.findall(r"`make ([a-z-]+)`", _page(page)):
+        assert target in targets
+    known = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    for names in re.findall(r"`(?:\.venv/bin/)?tuner ([a-z|]+)", _page(page)):
+        assert set(names.split("|")) <= known
