@@ -103,7 +103,8 @@ def _show_news(news: UploadRejected | Converted | Changed | Progress, as_json: b
         err.print(escape(news.fix))
     else:
         loss = "" if news.loss is None else f", loss {news.loss:.2f}"
-        out.print(f"              {news.phase} {news.step}/{news.steps}{loss}", style="dim")
+        count = f" {news.step}/{news.steps}" if news.steps else ""
+        out.print(f"              {news.phase}{count}{loss}", style="dim")
 
 
 @app.command()

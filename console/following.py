@@ -110,13 +110,15 @@ def progress_of(connection: Connection, run: Run) -> Progress | None:
     prefix = connection.places.attempt_prefix(run.run_id, run.attempt.number)
     try:
         raw = connection.work_bucket.blob(f"{prefix}/metrics.jsonl").download_as_bytes()
-        row = json.loads(raw.splitlines()[-1])
-        loss = row.get("loss")
+        rows = [json.loads(line) for line in raw.splitlines()]
+        now = rows[-1]
+        phase = str(now.get("phase", ""))
+        losses = [row["loss"] for row in rows if row.get("phase") == phase and "loss" in row]
         return Progress(
-            phase=str(row.get("phase", "")),
-            step=int(row.get("step", 0)),
-            steps=int(row.get("steps", 0)),
-            loss=float(loss) if loss is not None else None,
+            phase=phase.replace("_", " "),
+            step=int(now.get("step", 0)),
+            steps=int(now.get("steps", 0)),
+            loss=float(losses[-1]) if losses else None,
         )
-    except (google_exceptions.NotFound, ValueError, IndexError, AttributeError):
+    except (google_exceptions.NotFound, ValueError, TypeError, IndexError, AttributeError):
         return None  # not there yet, or not written by a trainer of ours

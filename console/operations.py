@@ -9,8 +9,9 @@ from console.connection import Connection
 from tuner.clock import utc_now
 from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
-from tuner.places import DEFAULT_PERSONA, PERSONA_PATTERN
+from tuner.places import DEFAULT_PERSONA
 from tuner.runs import TRANSITIONS, Run, RunState
+from tuner.training_job import PERSONA_PATTERN
 
 BY = "person:command line"
 

@@ -112,7 +112,7 @@ def _follow(
         elif isinstance(news, Progress):
             loss = "" if news.loss is None else f", loss {news.loss:.2f}"
             count = f" {news.step}/{news.steps}" if news.steps else ""
-            story.detail(f"{news.phase.replace('_', ' ')}{count}{loss}")
+            story.detail(f"{news.phase}{count}{loss}")
         else:
             run = news.run
             _tell(news, story)

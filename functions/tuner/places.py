@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 
 from tuner.errors import RejectedUpload
+from tuner.training_job import PERSONA_PATTERN
 
-# `$` alone would let a trailing newline through.
-PERSONA_PATTERN = r"^[a-z0-9-]{1,40}$(?!\n)"
 DEFAULT_PERSONA = "default"
 
 STORAGE_EVENTS_TOPIC = "storage-events"

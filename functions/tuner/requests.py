@@ -14,12 +14,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from tuner.errors import MalformedMessage
-from tuner.places import PERSONA_PATTERN
-from tuner.training_job import Hyperparameters, Sha256
+from tuner.training_job import Hyperparameters, Persona, Sha256
 
 SCHEMA_VERSION = 1
 
-Persona = Annotated[str, msgspec.Meta(pattern=PERSONA_PATTERN)]
 PresetName = Literal["mistral-7b", "smollm2-135m"]
 LaneName = Literal["vertex-t4"]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+[0-9]{1,2}$(?!\n)")]

@@ -24,9 +24,17 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
-Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-GsUri = Annotated[str, msgspec.Meta(pattern="^gs://[a-z0-9][a-z0-9._-]+/[^\\n]+$", max_length=1100)]
-Identifier = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
+# In Python `$` also matches before a newline at the end; `(?!\n)` forbids that, here and in JSON
+# Schema's dialect alike.
+PERSONA_PATTERN = r"^[a-z0-9-]{1,40}$(?!\n)"
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+GsUri = Annotated[
+    str, msgspec.Meta(pattern=r"^gs://[a-z0-9][a-z0-9._-]+/[^\n]+$(?!\n)", max_length=1100)
+]
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$(?!\n)")]
+
+
+Persona = Annotated[str, msgspec.Meta(pattern=PERSONA_PATTERN)]
 
 
 class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +51,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA_VERSION
     run_id: Identifier
-    persona: Identifier
+    persona: Persona
     attempt: Annotated[int, msgspec.Meta(ge=1)]
     claim_id: Identifier
     display_name: str
@@ -96,7 +104,8 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     name: Annotated[
         str,
         msgspec.Meta(
-            pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=300
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$(?!\n)",
+            max_length=300,
         ),
     ]
     generation: Annotated[int, msgspec.Meta(ge=1)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -13,20 +11,12 @@ import pytest
 
 from console.operations import cancel_run, upload_file
 from support import wait
-from support.stacks import (
-    BASE_MODEL,
-    EXAMPLE,
-    TRAINER_PYTHON,
-    WHY_NOT,
-    RunningStack,
-    Tap,
-    running_stack,
-)
+from support.finished_run import Finished
+from support.stacks import BASE_MODEL, EXAMPLE, TRAINER_PYTHON, WHY_NOT
 from tuner.conversion import UploadRecord, rejection_name, upload_record_name
 from tuner.events import DeadLetter, RunEvent, UploadRejected
-from tuner.notifications import ObjectFinalized
 from tuner.requests import run_id_of
-from tuner.runs import Run, RunState
+from tuner.runs import RunState
 from tuner.training_job import decode
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -46,78 +36,6 @@ print("largest difference", (tuned - plain).abs().max().item())
 assert torch.isfinite(tuned).all()
 sys.exit(0 if (tuned - plain).abs().max() > 0.1 else 1)
 """
-
-
-@dataclass
-class Finished:
-    """The stack after the first run has ended, and what was seen on the way."""
-
-    stack: RunningStack
-    upload: ObjectFinalized
-    run: Run
-    waited_for: list[str]
-    taps: dict[str, Tap]
-
-    def objects(self) -> dict[str, int]:
-        """Generation of every object that the pipeline must not touch again."""
-        places = self.stack.connection.places
-        found = {}
-        for bucket, prefixes in {
-            places.models_bucket_name: ("",),
-            places.runs_bucket_name: ("runs/", "uploads/", "open/"),
-            places.work_bucket_name: ("datasets/ech0/", f"runs/{self.run.run_id}/", "results/"),
-        }.items():
-            for prefix in prefixes:
-                for blob in self.stack.connection.storage.list_blobs(bucket, prefix=prefix):
-                    found[f"{bucket}/{blob.name}"] = blob.generation
-        return found
-
-    def jobs(self) -> list[str]:
-        return sorted(job.name for job in self.stack.vertex.snapshot().jobs)
-
-    def wait_until_all_is_handled(self, marker: str) -> None:
-        """Return when messages published before this call have reached every function.
-
-        A refused upload and a malformed request travel the same ways and leave a trace.
-        """
-        bad = self.stack.layout.root / f"{marker}.json"
-        bad.write_text("[]", encoding="utf-8")
-        upload = upload_file(self.stack.connection, bad, "default")
-        publisher, _ = self.stack.clients()
-        places = self.stack.connection.places
-        publisher.publish(
-            topic=places.topic("training-requests"), messages=[{"data": marker.encode()}]
-        )
-        work = self.stack.connection.work_bucket
-        wait.until(lambda: work.get_blob(rejection_name(upload)), 60)
-        letters = self.taps["dead-letters"]
-        wait.until(lambda: any(marker.encode() in m.data for m in letters.drain()), 60)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    state_dir = tmp_path_factory.mktemp("stack") / "state"
-    with running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
-        topics = ("storage-events", "training-requests", "run-events", "dead-letters")
-        taps = {topic: Tap(stack, topic) for topic in topics}
-        upload = upload_file(stack.connection, EXAMPLE, "ech0")
-        ledger = stack.connection.ledger
-        record = wait.until(
-            lambda: ledger.read_document(upload_record_name(upload), UploadRecord), 30
-        )
-        run_id = run_id_of(record[0].request)
-
-        def reasons_while_waiting() -> list[str]:
-            stored = ledger.read(run_id)
-            changes = stored.run.history if stored else ()
-            reasons = [c.reason for c in changes if c.state is RunState.WAITING]
-            return reasons if len(reasons) == 2 else []
-
-        waited_for = wait.until(reasons_while_waiting, 30)
-        stack.set_gpus(1)
-        ended = wait.until(lambda: ledger.read_finished(run_id), 240)
-        wait.until(lambda: ledger.read_open(run_id) is None, 30)
-        yield Finished(stack, upload, ended.run, waited_for, taps)
 
 
 def test_the_run_waited_for_quota_and_said_why(finished: Finished) -> None:

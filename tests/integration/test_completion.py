@@ -2,6 +2,7 @@
 
 import pytest
 
+from support import wait
 from tuner.runs import RunState
 
 
@@ -78,8 +79,6 @@ def test_the_latest_adapter_moves_forward_only(world):
     def new_has_ended():
         world.controller.completion.check_run(new)
         return world.state(new) is RunState.SUCCEEDED
-
-    from support import wait
 
     wait.until(new_has_ended)
     assert latest(world)["run_id"] == new

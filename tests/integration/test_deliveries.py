@@ -69,9 +69,7 @@ def test_two_personas_with_the_same_file_share_nothing(world):
     assert [run.state for run in ended] == [RunState.SUCCEEDED] * 2
     for run in ended:
         other = "pop" if run.persona == "nan" else "nan"
-        spec = world.read(
-            world.places.work_bucket_name, f"runs/{run.run_id}/attempts/1/job.json"
-        )
+        spec = world.read(world.places.work_bucket_name, f"runs/{run.run_id}/attempts/1/job.json")
         assert f"/datasets/{run.persona}/" in spec["train_uri"]
         assert f"/{run.persona}/" in run.model.uri
         assert world.places.dataset_prefix(other, run.request.dataset_id) not in str(spec)

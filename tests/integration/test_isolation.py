@@ -2,6 +2,7 @@
 
 import msgspec
 
+from local.vertex.control import FaultKind
 from tuner.runs import RunState
 from tuner.submission import PASS_SECONDS
 from tuner.training_job import encode
@@ -75,8 +76,6 @@ def test_a_run_that_fails_in_five_passes_is_parked_with_an_alarm(world, caplog):
 
 
 def test_an_outage_parks_nobody(world):
-    from local.vertex.control import FaultKind
-
     run_id = world.ask()
     world.control.queue_fault("CreateCustomJob", FaultKind.LOST_REPLY)
     world.tick()

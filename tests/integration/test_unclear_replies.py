@@ -141,4 +141,6 @@ def _create_a_twin(world, job, **labels):
         display_name="twin", labels={**job.labels, **labels}, job_spec=spec.job_spec
     )
     world.control.hold_new_jobs()
-    world.jobs_client.create_custom_job(parent=job.name.partition("/customJobs")[0], custom_job=twin)
+    world.jobs_client.create_custom_job(
+        parent=job.name.partition("/customJobs")[0], custom_job=twin
+    )

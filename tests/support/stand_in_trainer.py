@@ -113,6 +113,7 @@ def train(bucket, prefix, orders):
     mode = modes.get(str(orders["attempt"]), modes["default"])
     bucket.write(f"{prefix}/metrics.jsonl", b'{"step": 1}\n')
     if mode == "hang":
+        append(Path(os.environ["STAND_IN_DIR"]) / "hanging.log", os.environ["CLOUD_ML_JOB_ID"])
         signal.pause()
     if mode == "no_result":
         return 1

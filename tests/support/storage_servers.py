@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# As the functions set it: without it each client's first use reads its bucket in the background.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage

@@ -296,8 +296,15 @@ class World:
             ledger=ledger,
             launcher=launcher,
             submitter=Submitter(
-                records=records, launcher=launcher, lanes=lanes, book=book, quota=lambda: reader,
-                spending=spending, places=places, regions=settings.regions, clock=self.clock,
+                records=records,
+                launcher=launcher,
+                lanes=lanes,
+                book=book,
+                quota=lambda: reader,
+                spending=spending,
+                places=places,
+                regions=settings.regions,
+                clock=self.clock,
             ),  # fmt: skip
             completion=Completion(
                 records=records,
@@ -311,9 +318,15 @@ class World:
                 clock=self.clock,
             ),
             converter=Converter(
-                uploads_bucket=client.bucket(places.uploads_bucket_name), work_bucket=work,
-                ledger=ledger, events=events, places=places, preset=settings.preset,
-                max_upload_bytes=settings.max_upload_bytes, clock=self.clock, new_id=self.new_id,
+                uploads_bucket=client.bucket(places.uploads_bucket_name),
+                work_bucket=work,
+                ledger=ledger,
+                events=events,
+                places=places,
+                preset=settings.preset,
+                max_upload_bytes=settings.max_upload_bytes,
+                clock=self.clock,
+                new_id=self.new_id,
             ),  # fmt: skip
         )
 
@@ -474,6 +487,22 @@ class World:
             return not states - _FINISHED - {"JOB_STATE_QUEUED"}
 
         wait.until(ended)
+
+    def until_quiet(self) -> None:
+        """Wait until every job has ended, hangs on purpose, or waits for somebody else."""
+        log = self.trainer_folder / "hanging.log"
+
+        def quiet() -> bool:
+            hanging = set(log.read_text().split()) if log.exists() else set()
+            return all(
+                job.hidden
+                or job.state in _FINISHED
+                or job.state == "JOB_STATE_QUEUED"
+                or (job.state == "JOB_STATE_RUNNING" and job.name.rsplit("/", 1)[1] in hanging)
+                for job in self.jobs()
+            )
+
+        wait.until(quiet)
 
     def finish(self, run_id: str, *, passes: int = 12) -> Run:
         """Let time pass, five minutes a tick, until the run has ended and is closed."""

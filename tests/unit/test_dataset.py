@@ -183,3 +183,13 @@ def test_a_row_that_moves_to_the_other_file_makes_another_dataset(
 
 def test_the_digest_is_sha256_in_hex_and_never_changes_between_releases() -> None:
     assert dataset_digest(b"a\n", b"b\n") == hashlib.sha256(b"2\na\n2\nb\n").hexdigest()
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "</s>", "[INST]", "<|endoftext|>"])
+def test_a_pair_with_a_base_models_control_token_is_dropped_and_counted(token: str) -> None:
+    """One such row would make the trainer refuse the whole dataset."""
+    curated = curate(
+        [("Hello", f"Hello {token} dear"), (f"What is {token}?", "A mark"), ("a", "b")]
+    )
+    assert curated.kept == (("a", "b"),)
+    assert curated.dropped == {"control_token": 2}

@@ -65,7 +65,11 @@ def test_an_exception_comes_with_its_traceback(output: io.StringIO) -> None:
     assert entry["exception"].endswith("ValueError: no")
 
 
-def test_configuring_twice_writes_each_line_once(output: io.StringIO) -> None:
+def test_configuring_twice_writes_each_line_once(
+    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest puts its own stream back between a fixture and its test.
+    monkeypatch.setattr(sys, "stdout", output)
     log.configure()
     logging.getLogger("tuner.x").info("once")
     assert len(entries(output)) == 1

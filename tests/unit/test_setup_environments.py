@@ -18,6 +18,7 @@ FILES = {
     "requirements/trainer-test.txt": "pytest==9.0\n",
     "requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
     "trainer_image/requirements.txt": "torch==2.13.0\ntransformers==5.0\n",
+    "trainer_image/requirements-local.txt": "gguf==0.19.0\n",
     "trainer_image/convert_base_model.py": "",
     "pyproject.toml": '[project]\nname = "x"\n[tool.ruff]\nline-length = 100\n',
 }
@@ -61,6 +62,7 @@ def test_a_second_set_up_runs_nothing_and_says_nothing(
         ("requirements/sdk.txt", [".venv-sdk"]),
         ("requirements/trainer-test.txt", [".venv-trainer"]),
         ("trainer_image/requirements.txt", [".venv-trainer"]),
+        ("trainer_image/requirements-local.txt", [".venv-trainer"]),
         ("requirements/setup.txt", [".venv", ".venv-trainer", ".venv-sdk"]),
     ],
 )

@@ -11,7 +11,7 @@ from local.setup.pins import pinned
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {
     "product": ["requirements.txt", "requirements/dev.txt", "functions/*/requirements.txt"],
-    "trainer": ["trainer_image/requirements.txt", "requirements/trainer-test.txt"],
+    "trainer": ["trainer_image/requirements*.txt", "requirements/trainer-test.txt"],
     "between": ["requirements/dev.txt", "requirements/trainer-test.txt", "requirements/sdk.txt"],
     "shared": ["requirements.txt", "requirements/sdk.txt", "requirements/trainer-test.txt"],
 }

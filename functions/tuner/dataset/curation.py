@@ -18,6 +18,10 @@ _CANNED = re.compile(
     re.IGNORECASE,
 )
 
+# What base models use to mark turns: in a conversation's text it would end the turn early, so the
+# trainer refuses a dataset that holds one.
+_CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>|</?s>|\[/?INST\]")
+
 
 @dataclass(frozen=True)
 class Curated:
@@ -26,7 +30,7 @@ class Curated:
 
 
 def curate(pairs: Iterable[Pair]) -> Curated:
-    """Drop exact duplicates and canned replies.
+    """Drop exact duplicates, canned replies, and pairs that hold a base model's control tokens.
 
     A canned reply is what a program says when the persona could not answer: a note about a missing
     API key, an error text.
@@ -36,6 +40,8 @@ def curate(pairs: Iterable[Pair]) -> Curated:
     for pair in pairs:
         if _CANNED.search(pair[1]):
             dropped["canned"] += 1
+        elif _CONTROL_TOKEN.search(f"{pair[0]}\n{pair[1]}"):
+            dropped["control_token"] += 1
         elif pair in kept:
             dropped["duplicate"] += 1
         else:

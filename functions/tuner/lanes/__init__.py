@@ -1,8 +1,8 @@
 """Where a run can train. One protocol, one module per kind of capacity.
 
 A lane never raises for what a cloud may answer: replies are values, and each kind has one policy
-(see `tuner.attempts`). To add a lane: implement `Lane` in a module here, add its name to
-`tuner.requests.LaneName`, and run the contract tests over it.
+(see `tuner.launching` and `tuner.completion`). To add a lane: implement `Lane` in a module here,
+add its name to `tuner.requests.LaneName`, and run the contract tests over it.
 """
 
 from __future__ import annotations

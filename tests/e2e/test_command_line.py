@@ -1,0 +1,111 @@
+"""`tuner`, as a person or a program types it, against the running stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.finished_run import Finished
+from support.stacks import EXAMPLE, WHY_NOT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+
+TUNER = Path(sys.executable).parent / "tuner"
+
+
+def _tuner(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TUNER_")}
+    return subprocess.run(
+        [TUNER, *words],
+        env={**kept, "TUNER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_runs_lists_the_run_with_its_state_and_reason(finished: Finished) -> None:
+    listed = _tuner(finished.stack.layout.root, "runs")
+    assert listed.returncode == 0, listed.stderr
+    assert finished.run.run_id in listed.stdout
+    assert "Held-out loss fell" in listed.stdout
+
+
+def test_show_tells_everything_of_one_run_from_the_start_of_its_id(finished: Finished) -> None:
+    run = finished.run
+    shown = _tuner(finished.stack.layout.root, "show", run.run_id[:6], "--history")
+    assert shown.returncode == 0, shown.stderr
+    assert run.model is not None
+    for told in (run.model.uri, "attempt 1: vertex-t4 in us-central1", "Needs 4 training CPUs"):
+        assert told in shown.stdout
+
+
+def test_json_is_the_stored_record(finished: Finished) -> None:
+    shown = _tuner(finished.stack.layout.root, "show", finished.run.run_id, "--json")
+    assert json.loads(shown.stdout)["write_id"] == finished.run.write_id
+    listed = _tuner(finished.stack.layout.root, "runs", "--json")
+    assert finished.run.run_id in [run["run_id"] for run in json.loads(listed.stdout)]
+
+
+def test_following_a_drop_that_is_known_ends_at_once_with_its_result(finished: Finished) -> None:
+    """The same file again: every change of the run it made, one JSON object a line, exit 0."""
+    dropped = _tuner(
+        finished.stack.layout.root,
+        "drop", str(EXAMPLE), "--persona", "ech0", "--follow", "--json",
+    )  # fmt: skip
+    assert dropped.returncode == 0, dropped.stderr
+    lines = [json.loads(line) for line in dropped.stdout.splitlines()]
+    assert [line["event"] for line in lines[:2]] == ["uploaded", "converted"]
+    changes = [line["seq"] for line in lines if line["event"] == "changed"]
+    assert changes == list(range(1, finished.run.seq + 1))
+
+
+def test_a_refused_drop_says_why_on_stderr_and_exits_with_3(
+    finished: Finished, tmp_path: Path
+) -> None:
+    page = tmp_path / "export.json"
+    page.write_text("<html>Sign in</html>", encoding="utf-8")
+    refused = _tuner(finished.stack.layout.root, "drop", str(page), "--follow")
+    assert refused.returncode == 3
+    assert "web page" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("show", "zzzzzz"), "No run starts with 'zzzzzz'"),
+        (("cancel", "{run}"), "is succeeded: there is nothing to cancel"),
+        (("wake", "{run}"), "is succeeded and not parked"),
+        (("drop", str(EXAMPLE), "--persona", "Not A Name"), "cannot be a persona's name"),
+    ],
+    ids=["show", "cancel", "wake", "drop"],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(
+    finished: Finished, words: tuple[str, ...], sentence: str
+) -> None:
+    spoken = [word.replace("{run}", finished.run.run_id) for word in words]
+    answer = _tuner(finished.stack.layout.root, *spoken)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_without_a_stack_or_a_project_it_says_how_to_get_one(tmp_path: Path) -> None:
+    answer = _tuner(tmp_path / "nowhere", "runs")
+    assert answer.returncode == 2
+    assert "tuner local up" in answer.stderr
+
+
+def test_the_quota_of_the_local_stack_can_be_changed(finished: Finished) -> None:
+    home = finished.stack.layout.root
+    assert _tuner(home, "local", "quota", "2").returncode == 0
+    limits = finished.stack.vertex.snapshot()
+    assert limits is not None
+    assert json.loads(_tuner(home, "local", "quota", "1", "--json").stdout) == {"gpus": 1}

@@ -1,0 +1,47 @@
+"""A tick with nothing open is cheap: it imports neither Vertex AI nor Cloud Quotas."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.vertex_servers import REPOSITORY
+
+_TICK = """
+import sys
+sys.path.insert(0, f"functions/{sys.argv[1]}")
+import main
+from cloudevents.http import CloudEvent
+entry = main.submit if sys.argv[1] == "submitter" else main.complete
+entry(CloudEvent({"type": "ech0.tuner.tick.v1", "source": "//scheduler"}, {}))
+heavy = ("google.cloud.aiplatform", "google.cloud.cloudquotas")
+print("imported:", *sorted(name for name in sys.modules if name.startswith(heavy)))
+"""
+
+
+def tick(world, name):
+    ran = subprocess.run(
+        [sys.executable, "-c", _TICK, name],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], **world.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    line = next(line for line in ran.stdout.splitlines() if line.startswith("imported:"))
+    return line.split()[1:]
+
+
+@pytest.mark.parametrize("name", ["submitter", "completion"])
+def test_a_tick_with_nothing_open_imports_no_heavy_client(world, name):
+    world.finish(world.ask())
+    assert tick(world, name) == []
+
+
+def test_a_tick_that_launches_imports_the_light_client_only(world):
+    world.ask()
+    imported = tick(world, "submitter")
+    assert "google.cloud.aiplatform_v1" in imported
+    assert "google.cloud.aiplatform" not in imported
