@@ -32,7 +32,13 @@ def up(
     running = layout.running_stack()
     if running:
         return running
-    layout.make()
+    try:
+        layout.make()
+    except OSError as error:
+        raise StartFailed(
+            f"The local stack could not be started: {layout.root} cannot hold its state: {error}. "
+            "Set TUNER_HOME to a directory of your own."
+        ) from error
     layout.stack_file.unlink(missing_ok=True)
     log = layout.logs / "supervisor.log"
     command = [sys.executable, "-m", "local.supervisor", f"--state-dir={layout.root}", *arguments]

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,10 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENBLAS_CORETYPE", "
 class Stack:
     """A running stack; `close` stops it and leaves its state for the next start."""
 
-    def __init__(self, layout: Layout, *, trainer_python: Path, base_model: Path) -> None:
+    def __init__(self, layout: Layout, *, job_command: Sequence[str], base_model: Path) -> None:
+        """`job_command` is what a job's container becomes on this machine."""
         self._layout = layout
-        self._trainer_python = trainer_python
+        self._job_command = list(job_command)
         self._base_model = base_model
         self._processes: list[Process] = []
         self._ticker: Ticker | None = None
@@ -68,9 +69,7 @@ class Stack:
                 "PYTHONUNBUFFERED": "1",
             }
             self._start_storage(ports["storage"], cloud)
-            certificate, ports["vertex"] = self._start_vertex(
-                cloud, self._layout.staged / "trainer"
-            )
+            certificate, ports["vertex"] = self._start_vertex(cloud)
             self.environment = {
                 **cloud,
                 "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(certificate),
@@ -154,16 +153,11 @@ class Stack:
         process = self._spawn("storage", command, cloud)
         process.wait_until(lambda: accepts_connections(port))
 
-    def _start_vertex(self, cloud: Mapping[str, str], trainer: Path) -> tuple[Path, int]:
+    def _start_vertex(self, cloud: Mapping[str, str]) -> tuple[Path, int]:
         certificate = self._layout.tls / "certificate.pem"
         private_key = self._layout.tls / "private-key.pem"
         ensure_certificate(certificate, private_key)
-        job_command = [str(self._trainer_python), str(trainer / "train.py")]
-        job_environment = {
-            **cloud,
-            "TUNER_BASE_MODEL_DIR": str(self._base_model),
-            "PATH": f"{self._trainer_python.parent}{os.pathsep}{cloud.get('PATH', os.defpath)}",
-        }
+        job_environment = {**cloud, "TUNER_BASE_MODEL_DIR": str(self._base_model)}
         port = self._spawn_with_ready_file(
             "vertex",
             [
@@ -174,7 +168,7 @@ class Stack:
                 "--port=0",
                 f"--certificate={certificate}",
                 f"--private-key={private_key}",
-                f"--job-command={json.dumps(job_command)}",
+                f"--job-command={json.dumps(self._job_command)}",
                 f"--job-environment={json.dumps(job_environment)}",
             ],
             self._own_environment(cloud),

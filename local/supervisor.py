@@ -7,6 +7,7 @@ reason in `logs/supervisor.log` when a server cannot be started or ends by itsel
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--tick-seconds", type=float, default=2.0, help="0: no ticks")
     parser.add_argument("--gpus", type=int, help="simulated T4 quota; kept as it was if not given")
-    parser.add_argument("--trainer-python", type=Path, default=ROOT / ".venv-trainer/bin/python")
+    parser.add_argument("--job-command", type=json.loads, help="JSON list; the trainer by default")
     parser.add_argument("--base-model", type=Path, default=ROOT / ".cache/base-model/smollm2-135m")
     parser.add_argument("--die-with-parent", action="store_true")
     arguments = parser.parse_args()
@@ -42,7 +43,8 @@ def main() -> int:
     layout.make()
     stack = Stack(
         layout,
-        trainer_python=arguments.trainer_python.absolute(),
+        job_command=arguments.job_command
+        or [str(ROOT / ".venv-trainer/bin/python"), str(layout.staged / "trainer/train.py")],
         base_model=arguments.base_model.resolve(),
     )
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.finished_run import Finished
-from support.stacks import EXAMPLE, WHY_NOT
+from support.stacks import EXAMPLE, WHY_NOT, processes_naming
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
@@ -109,3 +109,33 @@ def test_the_quota_of_the_local_stack_can_be_changed(finished: Finished) -> None
     limits = finished.stack.vertex.snapshot()
     assert limits is not None
     assert json.loads(_tuner(home, "local", "quota", "1", "--json").stdout) == {"gpus": 1}
+
+
+def test_a_stack_goes_up_and_down_and_is_purged(tmp_path: Path) -> None:
+    """Its state outlives `down`, and nothing outlives `purge`."""
+    home = tmp_path / "home"
+    try:
+        up = json.loads(_tuner(home, "local", "up", "--json").stdout)
+        assert up["up"]
+        assert _tuner(home, "local", "up").returncode == 0, "a second up changes nothing"
+        dropped = _tuner(home, "drop", str(EXAMPLE), "--persona", "ech0", "--json")
+        assert json.loads(dropped.stdout)["event"] == "uploaded"
+        assert json.loads(_tuner(home, "local", "down", "--json").stdout) == {"stopped": True}
+        assert not processes_naming(str(home))
+        assert list(home.rglob(EXAMPLE.name))
+    finally:
+        purged = _tuner(home, "local", "purge", "--yes")
+    assert purged.returncode == 0
+    assert not home.exists()
+
+
+def test_a_stack_that_cannot_start_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "pubsub").mkdir(parents=True)
+    (home / "pubsub").chmod(0o700)
+    (home / "objects").write_text("a file where a folder must be", encoding="utf-8")
+    failed = _tuner(home, "local", "up")
+    assert failed.returncode == 1
+    assert "could not be started" in failed.stderr
+    assert "objects" in failed.stderr
+    assert not processes_naming(str(home))

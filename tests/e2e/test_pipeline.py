@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from console.operations import cancel_run, upload_file
+from local import deliveries
+from local.topics import to_subscription
 from support import wait
 from support.finished_run import Finished
 from support.stacks import BASE_MODEL, EXAMPLE, TRAINER_PYTHON, WHY_NOT
@@ -196,3 +198,33 @@ def test_no_log_carries_conversation_text(finished: Finished) -> None:
 
 def test_state_is_for_its_owner_only(finished: Finished) -> None:
     assert finished.stack.layout.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_running_servers_hold_what_the_table_of_deliveries_says(finished: Finished) -> None:
+    """Every topic and subscription of ADR 0001, with its settings, and none besides."""
+    places = finished.stack.connection.places
+    table = deliveries.load(project=places.project, prefix=places.prefix)
+    publisher, subscriber = finished.stack.clients()
+    project = f"projects/{places.project}"
+    topics = {topic.name for topic in publisher.list_topics(project=project)}
+    assert topics == {places.topic(name) for name in table.topics}
+    held = {
+        found.name: found
+        for found in subscriber.list_subscriptions(project=project)
+        if "/tap-" not in found.name and "/console-" not in found.name
+    }
+    ports = finished.stack.description["ports"]
+    expected = [
+        to_subscription(
+            row, places, table.push_account, lambda name: f"http://127.0.0.1:{ports[name]}"
+        )
+        for row in table.subscriptions
+    ]
+    assert set(held) == {subscription.name for subscription in expected}
+    for subscription in expected:
+        found = held[subscription.name]
+        for field in (
+            "topic", "filter", "ack_deadline_seconds", "push_config", "retry_policy",
+            "dead_letter_policy", "message_retention_duration",
+        ):  # fmt: skip
+            assert getattr(found, field) == getattr(subscription, field), (found.name, field)
