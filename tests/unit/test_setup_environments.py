@@ -12,11 +12,11 @@ from support.recording_installer import RecordingInstaller, machine_with
 EVERYTHING = ["product", "trainer", "sdk", "base-model"]
 FILES = {
     "requirements.txt": "msgspec==1.0\n",
-    "requirements/dev.txt": "pytest==9.0\n",
-    "requirements/setup.txt": "pip==26.0\nsetuptools==84.0\nuv==0.13.0  # when needed\n",
-    "requirements/sdk.txt": "google-cloud-aiplatform==2.0\n",
-    "requirements/trainer-test.txt": "pytest==9.0\n",
-    "requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
+    "local/setup/requirements/dev.txt": "pytest==9.0\n",
+    "local/setup/requirements/setup.txt": "pip==26.0\nsetuptools==84.0\nuv==0.13.0  # when needed\n",
+    "local/setup/requirements/sdk.txt": "google-cloud-aiplatform==2.0\n",
+    "local/setup/requirements/trainer-test.txt": "pytest==9.0\n",
+    "local/setup/requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
     "trainer_image/requirements.txt": "torch==2.13.0\ntransformers==5.0\n",
     "trainer_image/requirements-local.txt": "gguf==0.19.0\n",
     "trainer_image/convert_base_model.py": "",
@@ -58,12 +58,12 @@ def test_a_second_set_up_runs_nothing_and_says_nothing(
     ("changed", "remade"),
     [
         ("requirements.txt", [".venv"]),
-        ("requirements/dev.txt", [".venv"]),
-        ("requirements/sdk.txt", [".venv-sdk"]),
-        ("requirements/trainer-test.txt", [".venv-trainer"]),
+        ("local/setup/requirements/dev.txt", [".venv"]),
+        ("local/setup/requirements/sdk.txt", [".venv-sdk"]),
+        ("local/setup/requirements/trainer-test.txt", [".venv-trainer"]),
         ("trainer_image/requirements.txt", [".venv-trainer"]),
         ("trainer_image/requirements-local.txt", [".venv-trainer"]),
-        ("requirements/setup.txt", [".venv", ".venv-trainer", ".venv-sdk"]),
+        ("local/setup/requirements/setup.txt", [".venv", ".venv-trainer", ".venv-sdk"]),
     ],
 )
 def test_a_changed_requirements_file_remakes_its_environments_and_no_other(
@@ -98,7 +98,7 @@ def test_a_changed_linter_setting_remakes_nothing_but_changed_metadata_does(
 
 
 @pytest.mark.parametrize(
-    "failing_step", ["-m venv", "requirements/dev.txt", "--no-build-isolation"]
+    "failing_step", ["-m venv", "local/setup/requirements/dev.txt", "--no-build-isolation"]
 )
 def test_an_environment_whose_making_broke_off_is_made_afresh(
     checkout: Path, installer: RecordingInstaller, failing_step: str
@@ -229,7 +229,7 @@ def test_a_python_without_venv_is_told_the_command_that_installs_it(
 def test_a_missing_requirements_file_is_named(
     checkout: Path, installer: RecordingInstaller
 ) -> None:
-    (checkout / "requirements/sdk.txt").unlink()
+    (checkout / "local/setup/requirements/sdk.txt").unlink()
 
-    with pytest.raises(SetupError, match=r"requirements/sdk\.txt is missing"):
+    with pytest.raises(SetupError, match=r"local/setup/requirements/sdk\.txt is missing"):
         set_up(["sdk"], machine_with(installer, checkout))

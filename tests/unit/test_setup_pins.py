@@ -9,11 +9,24 @@ from local.setup.errors import SetupError
 from local.setup.pins import pinned
 
 ROOT = Path(__file__).resolve().parents[2]
+EXTRA = "local/setup/requirements"
 SETS = {
-    "product": ["requirements.txt", "requirements/dev.txt", "functions/*/requirements.txt"],
-    "trainer": ["trainer_image/requirements*.txt", "requirements/trainer-test.txt"],
-    "between": ["requirements/dev.txt", "requirements/trainer-test.txt", "requirements/sdk.txt"],
-    "shared": ["requirements.txt", "requirements/sdk.txt", "requirements/trainer-test.txt"],
+    "product": [
+        "requirements.txt",
+        f"{EXTRA}/dev.txt",
+        "functions/*/requirements.txt",
+    ],
+    "trainer": ["trainer_image/requirements*.txt", f"{EXTRA}/trainer-test.txt"],
+    "between": [
+        f"{EXTRA}/dev.txt",
+        f"{EXTRA}/trainer-test.txt",
+        f"{EXTRA}/sdk.txt",
+    ],
+    "shared": [
+        "requirements.txt",
+        f"{EXTRA}/sdk.txt",
+        f"{EXTRA}/trainer-test.txt",
+    ],
 }
 """Files whose common packages have one version each."""
 
@@ -34,7 +47,7 @@ def test_a_package_has_one_version_in_all_files_of_a_set(name: str) -> None:
     assert {package: seen for package, seen in versions.items() if len(seen) > 1} == {}
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob("requirements/*.txt")], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*ROOT.glob(f"{EXTRA}/*.txt")], ids=lambda path: path.name)
 def test_every_requirement_names_one_exact_public_version(path: Path) -> None:
     for requirement in [*requirements(path), *requirements(ROOT / "requirements.txt")]:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", requirement)
