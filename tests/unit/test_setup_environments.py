@@ -13,7 +13,7 @@ EVERYTHING = ["product", "trainer", "sdk", "base-model"]
 FILES = {
     "requirements.txt": "msgspec==1.0\n",
     "local/setup/requirements/dev.txt": "pytest==9.0\n",
-    "local/setup/requirements/setup.txt": "pip==26.0\nsetuptools==84.0\nuv==0.13.0  # when needed\n",
+    "local/setup/requirements/setup.txt": "pip==26.0\nsetuptools==84.0\nuv==0.13.0  # why\n",
     "local/setup/requirements/sdk.txt": "google-cloud-aiplatform==2.0\n",
     "local/setup/requirements/trainer-test.txt": "pytest==9.0\n",
     "local/setup/requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
@@ -27,7 +27,7 @@ FILES = {
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
 
