@@ -1,7 +1,7 @@
 """`tuner`: drop a file, see what became of it, run everything on one machine.
 
 Exit codes: 0 as asked; 1 the run ended without a usable adapter, or a server failed; 2 wrong use,
-or nothing to talk to; 3 the upload was rejected.
+or nothing to talk to; 3 the upload was rejected; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def _print_json(value: Any) -> None:
 
 @app.command()
 def drop(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="The conversations."),
+    ],
     persona: Annotated[str, typer.Option(help="Whose voice it is: a-z, 0-9, -.")] = "default",
     follow: Annotated[bool, typer.Option(help="Stay until the run has ended.")] = False,
     as_json: JsonFlag = False,
@@ -65,12 +68,16 @@ def drop(
                 out.print("`tuner runs` shows what becomes of it.")
             return
         run: Run | None = None
-        for news in follow_upload(connection, upload, feed):
-            _show_news(news, as_json)
-            if isinstance(news, UploadRejected):
-                raise typer.Exit(3)
-            if isinstance(news, Changed):
-                run = news.run
+        try:
+            for news in follow_upload(connection, upload, feed):
+                _show_news(news, as_json)
+                if isinstance(news, UploadRejected):
+                    raise typer.Exit(3)
+                if isinstance(news, Changed):
+                    run = news.run
+        except KeyboardInterrupt:
+            err.print("No longer following; the run goes on. `tuner runs` shows it.")
+            raise typer.Exit(130) from None
     if run is None or run.state is not RunState.SUCCEEDED:
         raise typer.Exit(1)
     if not as_json:
@@ -169,5 +176,3 @@ def main() -> None:
     except google_exceptions.GoogleAPICallError as error:
         err.print(f"Google Cloud refused: {escape(str(error.message))}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)

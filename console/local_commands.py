@@ -1,4 +1,4 @@
-"""`tuner local`: the whole pipeline on one machine, no account needed."""
+"""The whole pipeline on this machine: no account, no GPU, nothing leaves it."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ from local.stack import ROOT, Stack
 
 log = logging.getLogger(__name__)
 
+TRAINER_PYTHON = ROOT / ".venv-trainer/bin/python"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,12 +41,19 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if not arguments.job_command and not (
+        TRAINER_PYTHON.exists() and arguments.base_model.exists()
+    ):
+        print(
+            "The trainer is not set up on this machine: run `make environments`.", file=sys.stderr
+        )
+        return 1
     layout = Layout(arguments.state_dir.resolve())
     layout.make()
     stack = Stack(
         layout,
         job_command=arguments.job_command
-        or [str(ROOT / ".venv-trainer/bin/python"), str(layout.staged / "trainer/train.py")],
+        or [str(TRAINER_PYTHON), str(layout.staged / "trainer/train.py")],
         base_model=arguments.base_model.resolve(),
     )
     try:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.world import Servers, World, servers
+from support.shared_servers import Servers, servers
+from support.world import World
 
 
 @pytest.fixture(scope="session")
@@ -28,5 +29,5 @@ def make_world(shared_servers):
 
 
 @pytest.fixture
-def world(make_world) -> World:
+def world(make_world):
     return make_world()

@@ -12,8 +12,9 @@ import sys
 
 import pytest
 
+from support.controllers import Death, Killed
 from support.vertex_servers import REPOSITORY
-from support.world import Death, Killed, conversation
+from support.world import conversation
 from tuner.runs import RunState
 
 
@@ -167,7 +168,7 @@ def test_the_closing_of_a_run_may_be_interrupted_again_and_again(world):
     check_the_end(world, run_id)
 
 
-# -- processes that are really killed ----------------------------------------------------------------
+# -- processes that are really killed -------------------------------------------------------------
 
 #: The submitter's own entry point, killed by SIGKILL beside its create call.
 _KILLED_SUBMITTER = """

@@ -200,11 +200,11 @@ def test_cancelling_an_unclear_attempt_waits_out_the_window(world):
     assert world.trained(run_id) == []
 
 
-def test_no_job_of_another_deployment_can_be_cancelled(world, make_world, monkeypatch):
+def test_no_job_of_another_deployment_can_be_cancelled(world):
     world.trainer("hang")
     run_id = launch(world)
     job = world.until_training(run_id)
-    lane = world.controller.launcher._lanes["vertex-t4"]
+    lane = world.controller.lane
     lane._deployment = "another"
     with pytest.raises(PermissionError, match="not a job of deployment another"):
         lane.cancel(job.name)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from support.vertex_servers import REPOSITORY
+from tuner.lanes.catalogue import Catalogue
 
 _TICK = """
 import sys
@@ -45,3 +46,9 @@ def test_a_tick_that_launches_imports_the_light_client_only(world):
     imported = tick(world, "submitter")
     assert "google.cloud.aiplatform_v1" in imported
     assert "google.cloud.aiplatform" not in imported
+
+
+def test_passes_share_one_connection_to_cloud_quotas(world):
+    """A pass a minute, each with a channel of its own, would leak one a minute."""
+    lanes = Catalogue(world.settings)
+    assert lanes.quota_reader() is lanes.quota_reader()

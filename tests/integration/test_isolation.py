@@ -88,23 +88,21 @@ def test_an_outage_parks_nobody(world):
 
 
 def test_a_pass_that_is_cut_short_goes_on_where_it_stopped(world):
-    """Each run takes 20 seconds of a pass that has 50."""
-    world.shut_quota()
+    """Each look-up takes 20 seconds of a pass that has 50."""
     runs = sorted(world.ask_again(7))
+    world.control.queue_fault("CreateCustomJob", FaultKind.UNAVAILABLE, times=7)
+    world.controller.submitter.run_pass()
     seen = []
-    records = world.controller.records
-    settle = records.settle
 
-    def slow(entry):
-        seen.append(entry.run_id)
+    def slow(run_id):
+        seen.append(run_id)
         world.clock.advance(seconds=20)
-        return settle(entry)
 
     assert PASS_SECONDS == 50
-    records.settle = slow
+    world.controller.launcher.resolve = slow
     for _ in range(3):
         world.controller.submitter.run_pass()
-    assert seen[:7] == runs
+    assert seen == [*runs, *runs[:2]]
 
 
 def test_completion_starves_no_run_when_its_passes_are_cut_short(world):

@@ -4,4 +4,4 @@ from support.deployment_machine import explore
 
 
 def test_any_order_of_events_ends_every_run_once(shared_servers):
-    explore(shared_servers, examples=20, steps=20, derandomize=True)
+    explore(shared_servers, examples=25, steps=20, derandomize=True)

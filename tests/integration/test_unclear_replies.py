@@ -1,10 +1,10 @@
 """A create call without a clear reply: never two jobs that train, never a lost run."""
 
 import pytest
-from google.cloud import aiplatform_v1
 
 from local.vertex.control import FaultKind
 from support import wait
+from support.vertex_servers import custom_job
 from tuner.runs import RunState
 from tuner.training_job import CONTROLLER
 
@@ -91,19 +91,26 @@ def test_a_job_that_trains_but_is_not_listed_keeps_its_attempt(world, caplog):
     assert world.calls()["CreateCustomJob"] == 1
 
 
-def test_a_duplicate_that_is_found_is_cancelled_and_one_is_kept(world):
+def test_a_duplicate_that_is_found_is_cancelled_and_the_one_with_our_claim_is_kept(world):
+    """Even where the duplicate is the older one."""
     world.trainer("hang")
-    world.control.queue_fault("CreateCustomJob", FaultKind.LOST_REPLY)
+    world.control.queue_fault("CreateCustomJob", FaultKind.LATE_CREATE)
     run_id = world.ask()
     world.tick()
-    job = world.until_training(run_id)
-    _create_a_twin(world, job, claim_id="somebody-else")
-    world.tick(minutes=1)
-    states = {
-        j.labels["claim_id"]: j.state for j in world.jobs(run_id) if j.state != "JOB_STATE_RUNNING"
-    }
-    assert list(states) == ["somebody-else"]
-    assert world.run(run_id).attempt.job_name == job.name
+    [ours] = world.jobs(run_id)
+    _create_a_twin(world, ours, claim_id="somebody-else")
+    world.clock.advance(minutes=1)
+    world.control.hold_new_jobs(False)
+    world.control.reveal()
+    world.until_training(run_id)
+    world.controller.submitter.run_pass()
+    assert world.run(run_id).attempt.job_name == ours.name
+
+    def duplicate():
+        return next(job for job in world.jobs(run_id) if job.name != ours.name)
+
+    wait.until(lambda: duplicate().state == "JOB_STATE_CANCELLED")
+    assert len(world.trained(run_id)) == 1
 
 
 def test_a_job_of_another_deployment_is_neither_taken_nor_cancelled(world):
@@ -135,12 +142,9 @@ def test_a_ghost_of_an_ended_run_never_launches(world):
 
 
 def _create_a_twin(world, job, **labels):
-    """Another CustomJob with the labels of `job`, changed; its process ends at once."""
-    spec = world.jobs_client.get_custom_job(name=job.name)
-    twin = aiplatform_v1.CustomJob(
-        display_name="twin", labels={**job.labels, **labels}, job_spec=spec.job_spec
-    )
+    """Another CustomJob with the labels of `job`, changed; it waits in QUEUED."""
     world.control.hold_new_jobs()
     world.jobs_client.create_custom_job(
-        parent=job.name.partition("/customJobs")[0], custom_job=twin
+        parent=job.name.partition("/customJobs")[0],
+        custom_job=custom_job(display_name="twin", labels={**job.labels, **labels}),
     )

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from local.vertex.control import FaultKind
-from support.world import CPUS, REGION, T4_GPUS
+from support.controllers import Death
+from support.vertex_servers import CPUS, REGION, T4_GPUS
 from tuner.runs import RunState
 
 
@@ -168,6 +169,34 @@ def test_fifty_waiting_runs_cost_the_calls_of_one(make_world):
     one, fifty = calls_of_passes(1), calls_of_passes(50)
     assert one == {"ListQuotaInfos": 3, "ListCustomJobs": 3}
     assert fifty == one
+
+
+def test_a_pass_reads_no_record_of_a_run_that_goes_on_waiting(make_world):
+    """Listing the queue is reading it: fifty waiting runs cost the storage calls of one."""
+
+    def calls_of_a_pass(count):
+        world = make_world()
+        world.shut_quota()
+        world.ask_again(count)
+        world.tick(3, minutes=1)
+        death = Death()
+        world.new_controller(death).submitter.run_pass()
+        return len(death.calls)
+
+    assert calls_of_a_pass(50) == calls_of_a_pass(1)
+
+
+def test_room_for_one_is_asked_for_once(world):
+    """What a pass launches is taken off the snapshot that the next run is compared with."""
+    world.shut_quota()
+    world.trainer("hang")
+    world.ask_again(3)
+    world.tick(2, minutes=1)
+    before = world.calls()["CreateCustomJob"]
+    world.grant_quota(1)
+    world.tick(minutes=1)
+    assert len(world.jobs()) == 1
+    assert world.calls()["CreateCustomJob"] == before + 1
 
 
 def test_a_lane_that_was_shut_opens_again_when_a_job_finished(world):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from support.deployment_machine import explore
-from support.world import servers
+from support.shared_servers import servers
 
 
 @pytest.mark.soak

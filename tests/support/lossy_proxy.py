@@ -1,14 +1,17 @@
-"""An HTTP proxy that forwards requests and loses replies, or refuses, when a test says so."""
+"""An HTTP proxy that loses replies, refuses, or makes listings page, when a test says so."""
 
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+_LISTING = re.compile(r"/b/[^/]+/o\?")
 
 
 @dataclass(kw_only=True)
@@ -34,6 +37,9 @@ class LossyProxy:
     endpoint: str = ""
     losses: list[Loss] = field(default_factory=list)
     lost: int = 0
+    #: Objects a page that a listing gives at most; fake-gcs-server gives all of them.
+    page_size: int | None = None
+    pages: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lose_reply(
@@ -71,9 +77,13 @@ def lossy_proxy(upstream: str) -> Iterator[LossyProxy]:
             if loss is not None and loss.status is not None:
                 self.answer(loss.status, {}, b'{"error": {"message": "refused by the test"}}')
                 return
+            path = self.path
+            if proxy.page_size and self.command == "GET" and _LISTING.search(path):
+                path += f"&maxResults={proxy.page_size}"
+                proxy.pages += 1
             connection = http.client.HTTPConnection(target.hostname or "", target.port)
             headers = {k: v for k, v in self.headers.items() if k.lower() != "accept-encoding"}
-            connection.request(self.command, self.path, body, headers)
+            connection.request(self.command, path, body, headers)
             reply = connection.getresponse()
             content = reply.read()
             connection.close()

@@ -1,163 +1,40 @@
 """A deployment in one process: real servers over sockets, a settable clock, countable ids.
 
-The controller is built as the functions' main.py build it, from the same parts, so that a test can
-be a controller process: it can be made anew, and it can die at any call it makes.
+The controller can be made anew at any time, and it can die at any call that it makes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import msgspec
-import requests
-from google.cloud import aiplatform_v1, cloudquotas_v1, storage
+from google.cloud import aiplatform_v1
 from google.cloud.aiplatform_v1.services.job_service.transports import JobServiceGrpcTransport
-from google.cloud.cloudquotas_v1.services.cloud_quotas.transports import CloudQuotasGrpcTransport
-from google.pubsub_v1 import PublisherClient, SubscriberClient
 
-from local.pubsub import PubSubServer
 from local.vertex.control import JobView, VertexControl
 from local.vertex.server import VertexServer
-from local.vertex.tls import ensure_certificate
-from support import pubsub_servers, wait
-from support.storage_servers import storage_client, storage_server
-from support.vertex_servers import CPUS, REPOSITORY, T4_GPUS, open_quotas
-from tuner.completion import Completion
-from tuner.conversion import Converter
-from tuner.events import Events, RunEvent
-from tuner.lane_book import LaneBook
-from tuner.lanes.vertex import VertexT4Lane, unfinished_jobs
-from tuner.launching import Launcher
-from tuner.ledger import Ledger, Stored
+from support import controllers, wait
+from support.controllers import Controller, Death
+from support.shared_servers import Clock, Servers
+from support.storage_servers import storage_client
+from support.vertex_servers import REGION, REPOSITORY, T4_GPUS, open_quotas
+from tuner.events import RunEvent
+from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
-from tuner.places import RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC
-from tuner.quota import QuotaReader
-from tuner.records import Records
+from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC
 from tuner.requests import RequestedBy, TrainingRequest, decode_request
 from tuner.runs import Run, RunState
 from tuner.settings import Settings
-from tuner.spending import Spending
-from tuner.submission import Submitter
 
-REGION = "us-central1"
 TRAINER = Path(__file__).with_name("stand_in_trainer.py")
-PD_SSD = "custom_model_training_pd_ssd"
 _FINISHED = {f"JOB_STATE_{state}" for state in ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")}
-
-
-class Killed(BaseException):
-    """The controller process is dead; nothing in it may catch this."""
-
-
-@dataclass
-class Death:
-    """Counts a controller's calls to the outside and kills it before the one of number `at`.
-
-    Once dead, it calls nobody any more: what a `finally` would still do, a killed process does not.
-    """
-
-    at: int = 0
-    calls: list[str] = field(default_factory=list)
-
-    def before(self, call: str) -> None:
-        self.calls.append(call)
-        if self.at and len(self.calls) >= self.at:
-            raise Killed(call)
-
-
-class _Session(requests.Session):
-    """Makes Cloud Storage's requests, each counted."""
-
-    def __init__(self, before: Callable[[str], None]) -> None:
-        super().__init__()
-        self._before = before
-
-    def request(self, method, url, *arguments, **options):  # type: ignore[no-untyped-def]
-        self._before(f"{method} {url}")
-        return super().request(method, url, *arguments, **options)
-
-
-class _Counted:
-    """A client of Google's, each call counted."""
-
-    def __init__(self, client: Any, before: Callable[[str], None]) -> None:
-        self._client = client
-        self._before = before
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            self._before(name)
-            return method(*arguments, **options)
-
-        return call
-
-
-class Clock:
-    """Stands still until a test moves it. It starts at the real time: storage stamps by that."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **duration: float) -> None:
-        self.now += timedelta(**duration)
-
-
-@dataclass
-class Servers:
-    """What all worlds share: one Cloud Storage, one Pub/Sub, one certificate."""
-
-    folder: Path
-    storage_endpoint: str
-    pubsub_endpoint: str
-    publisher: PublisherClient
-    subscriber: SubscriberClient
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-
-@contextmanager
-def servers(folder: Path) -> Iterator[Servers]:
-    """Run the shared servers."""
-    ensure_certificate(folder / "certificate.pem", folder / "private-key.pem")
-    with (
-        PubSubServer(folder / "pubsub") as pubsub,
-        storage_server(folder / "storage") as storage_endpoint,
-        pubsub_servers.connect("ours", pubsub.endpoint, "unused") as connected,
-    ):
-        yield Servers(
-            folder, storage_endpoint, pubsub.endpoint, connected.publisher, connected.subscriber
-        )
-
-
-@dataclass(kw_only=True)
-class Controller:
-    """The parts of one controller process."""
-
-    records: Records
-    ledger: Ledger
-    launcher: Launcher
-    submitter: Submitter
-    completion: Completion
-    converter: Converter
-
-    def tick(self) -> None:
-        self.submitter.run_pass()
-        self.completion.check_all()
 
 
 class World:
@@ -171,7 +48,6 @@ class World:
         self.clock = Clock()
         self._ids = itertools.count(1)
         self._stack = ExitStack()
-        self._seen: list[RunEvent] = []
         self._events: dict[str, list[RunEvent]] = {}
         self.trainer_folder = self.folder / "trainer"
         self.trainer_folder.mkdir(parents=True)
@@ -236,7 +112,7 @@ class World:
             places.runs_bucket_name,
         ):
             self.storage.bucket(name).create()
-        for topic in (RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, "dead-letters"):
+        for topic in (RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, DEAD_LETTERS_TOPIC):
             self.shared.publisher.create_topic(name=places.topic(topic))
             self.shared.subscriber.create_subscription(
                 name=self._subscription(topic), topic=places.topic(topic)
@@ -250,84 +126,14 @@ class World:
 
     def new_controller(self, death: Death | None = None) -> Controller:
         """A fresh controller process; `death` counts its calls and may end it."""
-        before = death.before if death else lambda call: None
-        client = storage_client(self.shared.storage_endpoint, _Session(before) if death else None)
-        places, settings = self.places, self.settings
-        jobs: Any = _Counted(
-            aiplatform_v1.JobServiceClient(transport=JobServiceGrpcTransport(channel=self.channel)),
-            before,
-        )
-        quotas: Any = _Counted(
-            cloudquotas_v1.CloudQuotasClient(
-                transport=CloudQuotasGrpcTransport(channel=self.channel)
-            ),
-            before,
-        )
-        ledger = Ledger(
-            client.bucket(places.runs_bucket_name), clock=self.clock, new_id=self.new_id
-        )
-        publisher: Any = _Counted(self.shared.publisher, before)
-        events = Events(publisher, places, deployment=settings.deployment)
-        records = Records(ledger, events, clock=self.clock)
-        lanes = {
-            "vertex-t4": VertexT4Lane(
-                lambda region: jobs,
-                project=self.project,
-                deployment=settings.deployment,
-                image_uri=settings.trainer_image_uri,
-                service_account=settings.training_service_account,
-                environment={},
-            )
-        }
-        book = LaneBook(ledger, clock=self.clock, new_id=self.new_id, rng=random.Random(1))
-        spending = Spending(ledger, daily_cap_usd=settings.daily_cap_usd, new_id=self.new_id)
-        work = client.bucket(places.work_bucket_name)
-        launcher = Launcher(
-            records=records, lanes=lanes, book=book, spending=spending, work_bucket=work,
-            places=places, clock=self.clock, new_id=self.new_id,
-        )  # fmt: skip
-        reader = QuotaReader(
-            project=self.project,
-            list_quota_infos=lambda parent: quotas.list_quota_infos(parent=parent),
-            list_unfinished_jobs=lambda region: unfinished_jobs(jobs, self.project, region),
-        )
-        return Controller(
-            records=records,
-            ledger=ledger,
-            launcher=launcher,
-            submitter=Submitter(
-                records=records,
-                launcher=launcher,
-                lanes=lanes,
-                book=book,
-                quota=lambda: reader,
-                spending=spending,
-                places=places,
-                regions=settings.regions,
-                clock=self.clock,
-            ),  # fmt: skip
-            completion=Completion(
-                records=records,
-                lanes=lanes,
-                # A function of its own: it shares no memory with the submitter.
-                book=LaneBook(ledger, clock=self.clock, new_id=self.new_id, rng=random.Random(2)),
-                work_bucket=work,
-                models_bucket=client.bucket(places.models_bucket_name),
-                places=places,
-                max_attempts=settings.max_attempts,
-                clock=self.clock,
-            ),
-            converter=Converter(
-                uploads_bucket=client.bucket(places.uploads_bucket_name),
-                work_bucket=work,
-                ledger=ledger,
-                events=events,
-                places=places,
-                preset=settings.preset,
-                max_upload_bytes=settings.max_upload_bytes,
-                clock=self.clock,
-                new_id=self.new_id,
-            ),  # fmt: skip
+        return controllers.build(
+            self.settings,
+            storage_endpoint=self.shared.storage_endpoint,
+            publisher=self.shared.publisher,
+            vertex_channel=self.channel,
+            clock=self.clock,
+            new_id=self.new_id,
+            death=death,
         )
 
     # -- what users and the cloud do --------------------------------------------------------------
@@ -525,7 +331,7 @@ class World:
 
 def conversation(pairs: int = 12, text: str = "knitting") -> bytes:
     """A conversation file of invented sentences."""
-    turns: Sequence[dict[str, str]] = [
+    turns = [
         turn
         for number in range(pairs)
         for turn in (
@@ -534,6 +340,3 @@ def conversation(pairs: int = 12, text: str = "knitting") -> bytes:
         )
     ]
     return json.dumps({"history": turns}).encode()
-
-
-__all__ = ["CPUS", "PD_SSD", "REGION", "T4_GPUS", "Controller", "Death", "Killed", "World"]

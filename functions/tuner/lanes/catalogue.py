@@ -20,6 +20,7 @@ class Catalogue(Mapping[str, Lane]):
         self._settings = settings
         self._jobs_client = clients.jobs_client(settings)
         self._built: dict[str, Lane] = {}
+        self._quota_reader: QuotaReader | None = None
 
     def __getitem__(self, name: str) -> Lane:
         if name not in self._built:
@@ -48,7 +49,12 @@ class Catalogue(Mapping[str, Lane]):
         )
 
     def quota_reader(self) -> QuotaReader:
-        """Reads limits from Cloud Quotas and use from Vertex AI's unfinished jobs."""
+        """Reads limits from Cloud Quotas and use from Vertex AI's unfinished jobs; built once."""
+        if self._quota_reader is None:
+            self._quota_reader = self._new_quota_reader()
+        return self._quota_reader
+
+    def _new_quota_reader(self) -> QuotaReader:
         from google.cloud.cloudquotas_v1.types import ListQuotaInfosRequest
 
         from tuner.lanes.vertex import unfinished_jobs
