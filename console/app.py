@@ -9,23 +9,32 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from google.api_core import exceptions as google_exceptions
 from rich.console import Console
 from rich.markup import escape
 
 from console import views
-from console.connection import NothingToTalkTo, connect
+from console.connection import connect
+from console.errors import explain
 from console.feed import feed_of
-from console.following import Changed, Converted, NeverConverted, Progress, follow_upload
+from console.following import Changed, Converted, News, follow_run, follow_upload
 from console.local_commands import app as local_app
-from console.operations import cancel_run, find_run, list_runs, upload_file, wake_run
+from console.operations import (
+    cancel_run,
+    find_run,
+    list_runs,
+    request_again,
+    upload_file,
+    wake_run,
+)
 from tuner.clock import utc_now
-from tuner.errors import TunerError
 from tuner.events import UploadRejected
+from tuner.requests import run_id_of
 from tuner.runs import Run, RunState
 
 app = typer.Typer(
@@ -67,24 +76,29 @@ def drop(
             if not as_json:
                 out.print("`tuner runs` shows what becomes of it.")
             return
-        run: Run | None = None
-        try:
-            for news in follow_upload(connection, upload, feed):
-                _show_news(news, as_json)
-                if isinstance(news, UploadRejected):
-                    raise typer.Exit(3)
-                if isinstance(news, Changed):
-                    run = news.run
-        except KeyboardInterrupt:
-            err.print("No longer following; the run goes on. `tuner runs` shows it.")
-            raise typer.Exit(130) from None
+        _follow(follow_upload(connection, upload, feed), as_json)
+
+
+def _follow(stream: Iterable[News], as_json: bool) -> None:
+    """Show all news of a run until it has ended; the exit code says how."""
+    run: Run | None = None
+    try:
+        for news in stream:
+            _show_news(news, as_json)
+            if isinstance(news, UploadRejected):
+                raise typer.Exit(3)
+            if isinstance(news, Changed):
+                run = news.run
+    except KeyboardInterrupt:
+        err.print("No longer following; the run goes on. `tuner runs` shows it.")
+        raise typer.Exit(130) from None
     if run is None or run.state is not RunState.SUCCEEDED:
         raise typer.Exit(1)
     if not as_json:
         views.print_run(out, run, now=utc_now(), history=False)
 
 
-def _show_news(news: UploadRejected | Converted | Changed | Progress, as_json: bool) -> None:
+def _show_news(news: News, as_json: bool) -> None:
     if as_json:
         if isinstance(news, Changed):
             _print_json({"event": "changed", **views.builtins(news.change)})
@@ -120,7 +134,9 @@ def runs(
     as_json: JsonFlag = False,
 ) -> None:
     """List open runs, and the latest that have ended."""
-    found = list_runs(connect(os.environ), limit)
+    found = list_runs(
+        connect(os.environ), limit, unreadable=lambda problem: err.print(escape(problem))
+    )
     if as_json:
         _print_json(found)
     elif found:
@@ -163,16 +179,36 @@ def wake(run: RunArgument, as_json: JsonFlag = False) -> None:
         out.print(f"{woken.run_id} is taken up again at the next tick.")
 
 
+@app.command()
+def retry(
+    run: RunArgument,
+    follow: Annotated[bool, typer.Option(help="Stay until the new run has ended.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask again for the training of a run that has ended, as a new run."""
+    connection = connect(os.environ)
+    ended = find_run(connection, run)
+    with feed_of(connection, ended.persona) if follow else nullcontext() as feed:
+        request = request_again(connection, ended)
+        run_id = run_id_of(request)
+        if as_json:
+            _print_json({"event": "requested", "run_id": run_id, "request": request})
+        else:
+            if ended.state is RunState.SUCCEEDED:
+                out.print(f"{ended.run_id} has succeeded; its adapter stays.")
+            out.print(f"Requested run {run_id}")
+        if feed is not None:
+            _follow(follow_run(connection, run_id, feed), as_json)
+
+
 def main() -> None:
     """Entry point: errors that a user can mend are one sentence on stderr, not a traceback."""
     try:
         app()
-    except (NothingToTalkTo, LookupError, ValueError) as error:
-        err.print(escape(str(error).strip("'\"")))
-        sys.exit(2)
-    except (TunerError, NeverConverted) as error:
-        err.print(escape(str(error)))
-        sys.exit(1)
-    except google_exceptions.GoogleAPICallError as error:
-        err.print(f"Google Cloud refused: {escape(str(error.message))}")
-        sys.exit(1)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        sentence, exit_code = explained
+        err.print(escape(sentence))
+        sys.exit(exit_code)

@@ -11,13 +11,14 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from console.errors import UsageError
 from local.layout import Layout, default_state_dir
 from tuner.clock import new_id, utc_now
 from tuner.ledger import Ledger
 from tuner.places import Places
 
 
-class NothingToTalkTo(Exception):
+class NothingToTalkTo(UsageError):
     """Neither a deployment nor a local stack; the message says how to get one."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from google.api_core import exceptions as google_exceptions
 
 from console.connection import Connection
+from console.errors import ConsoleError
 from console.feed import Feed
 from tuner.conversion import UploadRecord, rejection_name, upload_record_name
 from tuner.dataset.receipt import Receipt
@@ -22,7 +23,7 @@ from tuner.training_job import decode
 _LOOK_EVERY_SECONDS = 1.0
 
 
-class NeverConverted(Exception):
+class NeverConverted(ConsoleError):
     """The upload is there, but nothing became of it in time."""
 
 

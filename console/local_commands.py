@@ -85,5 +85,9 @@ def purge(
     layout = _layout()
     if not yes:
         typer.confirm(f"Remove {layout.root} with all uploads and adapters?", abort=True)
-    control.purge(layout)
+    try:
+        control.purge(layout)
+    except OSError as error:
+        err.print(f"Nothing was removed: {error}", markup=False)
+        raise typer.Exit(2) from error
     _say(as_json, f"Removed {layout.root}", purged=True)

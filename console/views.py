@@ -48,6 +48,21 @@ def runs_table(runs: list[Run], now: datetime) -> Table:
     return table
 
 
+def _next_look(run: Run, now: datetime) -> str:
+    """When the run is taken up next, and until when it may wait."""
+    check = run.wait.next_check_at if run.wait else None
+    if run.parked:
+        text = f"parked after errors; `tuner wake {run.run_id}` takes it up again"
+    elif check is None or check <= now:
+        text = "looked at again at the next tick (each minute)"
+    else:
+        form = "%H:%M:%S" if check.date() == now.date() else "%Y-%m-%d %H:%M:%S"
+        text = f"next check {check:{form}} UTC"
+    if run.state in {RunState.REQUESTED, RunState.WAITING}:
+        text += f", gives up {run.deadline_at:%Y-%m-%d %H:%M} UTC"
+    return text
+
+
 def print_run(console: Console, run: Run, *, now: datetime, history: bool) -> None:
     """Everything a person asks of one run, most important first."""
     console.print(f"[bold]{run.run_id}[/bold]  persona {run.persona}  {state_markup(run.state)}")
@@ -64,13 +79,11 @@ def print_run(console: Console, run: Run, *, now: datetime, history: bool) -> No
             short = metric.rsplit("/", 1)[-1]
             left = run.wait.has.get(metric)
             console.print(
-                f"  {short}: needs {needed}" + ("" if left is None else f", {left} there"),
+                f"  {short}: needs {needed}" + ("" if left is None else f", {left} left"),
                 highlight=False,
             )
-        console.print(
-            f"next check {run.wait.next_check_at:%H:%M:%S} UTC, "
-            f"gives up {run.deadline_at:%Y-%m-%d %H:%M} UTC"
-        )
+    if not run.is_terminal:
+        console.print(_next_look(run, now))
     for attempt in run.attempts:
         ended = f", ended: {attempt.end_reason}" if attempt.end_reason else ""
         console.print(

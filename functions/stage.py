@@ -45,13 +45,29 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     if name == "trainer":
         folder = _ROOT / "trainer_image"
         files = [*folder.glob("*.py"), *folder.glob("presets/*.toml"), *folder.glob("*.txt")]
+        # The staged folder is the image's build context.
+        files += [folder / "Dockerfile", folder / ".dockerignore"]
         return [(file, str(file.relative_to(folder))) for file in sorted(files)]
     folder = _ROOT / "functions" / name
     return [(folder / file, file) for file in ("main.py", "requirements.txt")]
 
 
+class UnusableFolder(Exception):
+    """Staging there would remove the sources themselves."""
+
+
 def stage(out: Path) -> dict[str, Path]:
-    """Make every source afresh below `out`; its folder by name. Raises FileNotFoundError."""
+    """Make every source afresh below `out`; its folder by name.
+
+    Raises UnusableFolder before anything is changed, FileNotFoundError.
+    """
+    for sources in (_ROOT / "functions", _ROOT / "trainer_image"):
+        here = out.resolve()
+        if here.is_relative_to(sources) or sources.is_relative_to(here):
+            raise UnusableFolder(
+                f"{out} holds the sources or lies among them ({sources}): "
+                "name a folder outside, for example build/staged."
+            )
     staged = {}
     for name, modules in LIBRARY.items():
         target = out / name
@@ -68,6 +84,20 @@ def stage(out: Path) -> dict[str, Path]:
     return staged
 
 
+def main(arguments: list[str]) -> int:
+    """Stage into the folder that is named; the exit code."""
+    if len(arguments) != 1:
+        print("Usage: python functions/stage.py OUT", file=sys.stderr)
+        return 2
+    try:
+        staged = stage(Path(arguments[0]))
+    except UnusableFolder as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, folder in staged.items():
+        print(f"{name}: {folder}")
+    return 0
+
+
 if __name__ == "__main__":
-    for staged_name, staged_folder in stage(Path(sys.argv[1])).items():
-        print(f"{staged_name}: {staged_folder}")
+    sys.exit(main(sys.argv[1:]))

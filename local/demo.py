@@ -22,7 +22,7 @@ from console.feed import Feed, feed_of
 from console.following import Changed, Converted, Progress, follow_upload
 from console.operations import upload_file
 from local import control
-from local.layout import Layout
+from local.layout import ForeignDirectory, Layout
 from local.processes import StartFailed
 from local.stack import ROOT
 from tuner.clock import human_duration
@@ -82,7 +82,7 @@ def main() -> int:
     except KeyboardInterrupt:
         out.print("\nInterrupted; stopping every process.")
         return 130
-    except StartFailed as error:
+    except (StartFailed, ForeignDirectory, BlockingIOError) as error:
         out.print(f"[red]{escape(str(error))}[/red]")
         return 1
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -12,11 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 #: Linux: what prctl(2) calls "send me this signal when my parent dies".
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 15.0
+#: Linux: another value after each boot.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StartFailed(Exception):
@@ -60,6 +63,8 @@ class Process:
     ) -> None:
         self.name = name
         self.log = log
+        #: On the monotonic clock.
+        self.started = time.monotonic()
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 list(command),
@@ -83,9 +88,9 @@ class Process:
         deadline = time.monotonic() + seconds
         while not ready():
             if self.exit_code is not None:
-                raise StartFailed(f"{self.name} ended with {self.exit_code}.\n{self._tail()}")
+                raise StartFailed(f"{self.name} ended with {self.exit_code}.\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise StartFailed(f"{self.name} was not ready in {seconds:.0f} s.\n{self._tail()}")
+                raise StartFailed(f"{self.name} was not ready in {seconds:.0f} s.\n{self.tail()}")
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -98,7 +103,8 @@ class Process:
             self._popen.kill()
             self._popen.wait()
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """The last lines of its log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-15:])
 
@@ -116,3 +122,42 @@ def is_alive(pid: int) -> bool:
         return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):
         return True
+
+
+def started_at(pid: int) -> str | None:
+    """When a process started, in the system's own words; None when there is none.
+
+    With its id, this names one process for good: ids are used again, after a reboot from the start.
+    """
+    if _BOOT_ID.exists():
+        try:
+            boot = _BOOT_ID.read_text(encoding="utf-8")
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        # Field 22 counts from the boot; the name, field 2, may itself hold spaces and brackets.
+        return f"{boot.strip()} {stat.rpartition(')')[2].split()[19]}"
+    shown = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)],
+        env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return shown.stdout.strip() or None
+
+
+def is_same(pid: int, started: str | None) -> bool:
+    """Whether the process that had this id, and started then, still runs."""
+    return started is not None and is_alive(pid) and started_at(pid) == started
+
+
+def try_lock(path: Path) -> IO[bytes] | None:
+    """Take the lock on a file, or None when somebody has it; closing it gives it back.
+
+    The kernel takes it back when its owner dies, however that happens.
+    """
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

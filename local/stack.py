@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,27 @@ TARGETS = {"converter": "convert", "submitter": "submit", "completion": "complet
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
+#: A function that ends by itself this soon, as often in a row, cannot start.
+_QUICK_DEATH_SECONDS = 2.0
+_MAX_QUICK_DEATHS = 3
+
+
+class Restarts:
+    """Whether a function that ended is worth starting again."""
+
+    def __init__(self) -> None:
+        self._quick_deaths: dict[str, int] = {}
+
+    def is_hopeless(self, name: str, *, exit_code: int, lived_seconds: float) -> bool:
+        """Note an end; whether it was the third in a row right after a start.
+
+        SIGKILL does not count: it is never the function's own doing.
+        """
+        quick = lived_seconds < _QUICK_DEATH_SECONDS and exit_code != -signal.SIGKILL
+        self._quick_deaths[name] = self._quick_deaths.get(name, 0) + 1 if quick else 0
+        return self._quick_deaths[name] >= _MAX_QUICK_DEATHS
+
+
 class Stack:
     """A running stack; `close` stops it and leaves its state for the next start."""
 
@@ -49,6 +72,7 @@ class Stack:
         self._processes: list[Process] = []
         self._ticker: Ticker | None = None
         self._function_ports: dict[str, int] = {}
+        self._restarts = Restarts()
         self.environment: dict[str, str] = {}
         self.places = Places(project=PROJECT, prefix=PROJECT)
 
@@ -102,11 +126,20 @@ class Stack:
         }
 
     def revive_functions(self) -> Process | None:
-        """Start functions that died again, as Cloud Run would; a server that died, if any."""
-        for process in [p for p in self._processes if p.exit_code is not None]:
-            if process.name not in TARGETS:
+        """Start functions that died again, as Cloud Run would.
+
+        Returns a process that is lost, if any: a server that died, or a function that cannot start.
+        """
+        for process in list(self._processes):
+            exit_code = process.exit_code
+            if exit_code is None:
+                continue
+            lived = time.monotonic() - process.started
+            if process.name not in TARGETS or self._restarts.is_hopeless(
+                process.name, exit_code=exit_code, lived_seconds=lived
+            ):
                 return process
-            log.warning("%s ended with %s; starting it again", process.name, process.exit_code)
+            log.warning("%s ended with %s; starting it again", process.name, exit_code)
             self._processes.remove(process)
             self._spawn_function(process.name)
         return None

@@ -1,7 +1,8 @@
 """`python -m local.supervisor`: starts the stack, keeps it until SIGTERM, stops it cleanly.
 
 It writes `run/stack.json` when everything is ready, so that others find it, and ends with 1 and the
-reason in `logs/supervisor.log` when a server cannot be started or ends by itself.
+reason in `logs/supervisor.log` when a server cannot be started or ends by itself. One supervisor
+uses a state directory at a time: a second one waits, and ends when the first one's stack is up.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 from local.control import set_gpu_quota
 from local.layout import Layout
-from local.processes import StartFailed, die_with_parent
+from local.processes import StartFailed, die_with_parent, try_lock
 from local.stack import ROOT, Stack
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,24 @@ def main() -> int:
         return 1
     layout = Layout(arguments.state_dir.resolve())
     layout.make()
+    lock = _lock(layout, stopping)
+    if lock is None:
+        return 0
+    with lock:
+        return _serve(layout, arguments, stopping)
+
+
+def _lock(layout: Layout, stopping: threading.Event) -> IO[bytes] | None:
+    """The right to use this state, or None when another's stack runs on it or we are stopped."""
+    while (lock := try_lock(layout.lock_file)) is None:
+        if layout.running_stack() is not None or stopping.wait(0.1):
+            log.info("another supervisor uses %s", layout.root)
+            return None
+    return lock
+
+
+def _serve(layout: Layout, arguments: argparse.Namespace, stopping: threading.Event) -> int:
+    """Keep the stack running until `stopping`; the exit code."""
     stack = Stack(
         layout,
         job_command=arguments.job_command
@@ -61,12 +80,13 @@ def main() -> int:
         description = stack.start(tick_seconds=arguments.tick_seconds)
         if arguments.gpus is not None:
             set_gpu_quota(description, arguments.gpus)
-        layout.write_stack({"pid": os.getpid(), **description})
+        layout.write_stack(description)
         log.info("the stack is up: %s", description["ports"])
         while not stopping.wait(0.5):
             lost = stack.revive_functions()
             if lost is not None:
-                log.error("%s ended with %s; see %s", lost.name, lost.exit_code, lost.log)
+                log.error("%s ended with %s; its log ends:", lost.name, lost.exit_code)
+                print(lost.tail(), file=sys.stderr)
                 return 1
         return 0
     except StartFailed as error:

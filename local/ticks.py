@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-TICK_TYPE = "ech0.tuner.tick.v1"
+from tuner.entrypoint import TICK_TYPE
 
 log = logging.getLogger(__name__)
 

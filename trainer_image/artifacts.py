@@ -65,10 +65,11 @@ def upload(
         (CONFIG_NAME, adapter_config(model), JSON),
         (SAMPLES_NAME, encode(samples), JSON),
     ]
-    written = [
-        _artifact(name, write_once(store, f"{attempt_uri}/{name}", content, content_type))
-        for name, content, content_type in once
-    ]
+    written = []
+    for name, content, content_type in once:
+        stored = write_once(store, f"{attempt_uri}/{name}", content, content_type)
+        written.append(_artifact(name, stored))
+        progress.touch()
     metrics = store.write(f"{attempt_uri}/{METRICS_NAME}", progress.finish(), CONTENT_TYPE)
     return (*written, _artifact(METRICS_NAME, metrics))
 

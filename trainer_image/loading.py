@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,10 @@ class Loaded:
         return int(self.tokenizer.pad_token_id)
 
 
-def load(settings: Settings, dataset: Dataset) -> Loaded:
+def load(settings: Settings, dataset: Dataset, *, on_part: Callable[[], None]) -> Loaded:
     """Encode the rows, then load the model: bad rows are found before the expensive part.
+
+    `on_part` is called when the rows are encoded, and when the model is there.
 
     Raises:
         TrainerError: bad_settings or bad_data.
@@ -54,8 +56,11 @@ def load(settings: Settings, dataset: Dataset) -> Loaded:
         longest_tokens=max(len(row.input_ids) for row in (*train_rows, *eval_rows)),
     )
     log("INFO", "placement", **vars(placement), base_model=source.identity.name)
+    on_part()
+    base_model = load_model(source, placement)
+    on_part()
     return Loaded(
-        model=add_adapter(load_model(source, placement), settings, source.identity),
+        model=add_adapter(base_model, settings, source.identity),
         tokenizer=tokenizer,
         encoder=encoder,
         placement=placement,

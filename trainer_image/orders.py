@@ -24,11 +24,13 @@ JSON = "application/json"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The command line: which attempt, and under which claim."""
+    """Which attempt to train, under which claim, and as which of the platform's jobs."""
 
     run_uri: str
     attempt: int
     claim_id: str
+    #: The platform's id of this job, the same after a worker restarts; empty when unknown.
+    job_id: str = ""
 
     @property
     def attempt_uri(self) -> str:
@@ -57,12 +59,23 @@ def elect_owner(store: ObjectStore, options: Options) -> None:
     Raises:
         Superseded: another job, or the controller, holds the attempt.
     """
-    owner = encode(Owner(claim_id=options.claim_id))
+    owner = Owner(claim_id=options.claim_id, job_id=options.job_id)
     try:
-        store.create(f"{options.attempt_uri}/owner", owner, JSON)
+        store.create(f"{options.attempt_uri}/owner", encode(owner), JSON)
     except AlreadyExists as exc:
-        if decode(exc.content, Owner).claim_id != options.claim_id:
+        if not _same_job(decode(exc.content, Owner), owner):
             raise Superseded from None
+
+
+def _same_job(holder: Owner, ours: Owner) -> bool:
+    """Whether the job that holds the attempt may be this one.
+
+    The claim alone does not say so: the platform may have made two jobs of one create call.
+    """
+    if holder.claim_id != ours.claim_id:
+        return False
+    both_known = bool(holder.job_id and ours.job_id)
+    return not both_known or holder.job_id == ours.job_id
 
 
 def earlier_result(store: ObjectStore, spec: JobSpec) -> Result | None:

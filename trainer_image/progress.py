@@ -1,7 +1,9 @@
 """The attempt's `metrics.jsonl`: what training does, and the sign that it still runs.
 
-The controller reads the object's age. A background thread rewrites it whole every few seconds,
-also while the main thread is inside one long step; a write that fails is logged and forgotten.
+A background thread rewrites the object whole every few seconds, also while the main thread is
+inside one long step; a write that fails is logged and forgotten. So the object's age says that the
+process lives, and not that it gets anywhere. For that, the last row of a live file carries
+`progressed_at`: the time of the last progress that the main thread reported, which no beat moves.
 """
 
 from __future__ import annotations
@@ -25,13 +27,19 @@ class Progress:
     """Rows of progress, and the thread that publishes them while the `with` block runs."""
 
     def __init__(
-        self, publish: Callable[[bytes], None], *, beat_seconds: float = BEAT_SECONDS
+        self,
+        publish: Callable[[bytes], None],
+        *,
+        beat_seconds: float = BEAT_SECONDS,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._publish = publish
         self._beat_seconds = beat_seconds
+        self._clock = clock
         self._rows: list[dict[str, object]] = []
         self._now: dict[str, object] = {"phase": "starting"}
         self._started = time.monotonic()
+        self._progressed_at = clock()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         # A daemon: it must never keep a failed or finished process alive.
@@ -60,6 +68,7 @@ class Progress:
         if steps is not None:
             row |= {"step": 0, "steps": steps}
         with self._lock:
+            self._progressed_at = self._clock()
             self._now = row
             self._rows.append({**row, **self._stamp()})
         log("INFO", f"phase: {phase}", **{**row, "seconds": round(self.seconds, 3)})
@@ -67,11 +76,18 @@ class Progress:
     def advance(self, step: int) -> None:
         """Say how far the phase is."""
         with self._lock:
+            self._progressed_at = self._clock()
             self._now = {**self._now, "step": step}
+
+    def touch(self) -> None:
+        """Say that the work moves on, within a step or a phase that has none."""
+        with self._lock:
+            self._progressed_at = self._clock()
 
     def record_step(self, step: int, loss: float, learning_rate: float, epoch: float) -> None:
         """Add the row of one optimizer step."""
         with self._lock:
+            self._progressed_at = self._clock()
             self._now = {**self._now, "step": step}
             row = {"loss": loss, "learning_rate": learning_rate, "epoch": epoch}
             self._rows.append({**self._now, **row, **self._stamp()})
@@ -82,13 +98,15 @@ class Progress:
         return self._rendered(live=False)
 
     def _stamp(self) -> dict[str, object]:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"seconds": round(self.seconds, 3), "at": at}
+        return {"seconds": round(self.seconds, 3), "at": _iso(self._clock())}
 
     def _rendered(self, *, live: bool) -> bytes:
         """The rows as JSON lines; a `live` file ends with a line that says what goes on now."""
         with self._lock:
-            rows = [*self._rows, {**self._now, **self._stamp()}] if live else list(self._rows)
+            rows = list(self._rows)
+            if live:
+                moved = {"progressed_at": _iso(self._progressed_at)}
+                rows.append({**self._now, **moved, **self._stamp()})
         return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
 
     def _beat(self) -> None:
@@ -105,3 +123,8 @@ class Progress:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+
+
+def _iso(moment: datetime) -> str:
+    """A moment in UTC, to the millisecond: `2026-01-31T08:05:00.000Z`."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -73,14 +73,17 @@ def train(
     *,
     pad_token_id: int,
     on_step: OnStep,
+    on_micro_batch: Callable[[], None],
 ) -> Trained:
     """Train the adapter in place.
+
+    `on_micro_batch` is called between the micro-batches of a step, which can take many minutes.
 
     Raises:
         TrainerError: internal, when nothing was learned: float16 scaling skips steps at first, so
             a very short run can end where it began; a kernel without a gradient moves nothing.
     """
-    follower = _Follower(on_step)
+    follower = _Follower(on_step, on_micro_batch)
     with tempfile.TemporaryDirectory() as unused_dir:
         trainer = _SupervisedTrainer(
             placement=placement,
@@ -168,11 +171,15 @@ class _SupervisedTrainer(Trainer):  # type: ignore[misc]
 class _Follower(TrainerCallback):  # type: ignore[misc]
     """Counts applied steps and passes each step's numbers on."""
 
-    def __init__(self, on_step: OnStep) -> None:
+    def __init__(self, on_step: OnStep, on_micro_batch: Callable[[], None]) -> None:
         self._on_step = on_step
+        self._on_micro_batch = on_micro_batch
         self.step_was_skipped: Callable[[], bool] = lambda: False
         self.applied_steps = 0
         self.losses: list[float] = []
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._on_micro_batch()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.applied_steps += not self.step_was_skipped()

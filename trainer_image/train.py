@@ -38,6 +38,9 @@ from tuner.training_job import JobSpec, Metrics, Outcome, Result
 #: Held-out prompts that the model replies to before and after.
 SAMPLE_COUNT = 3
 
+#: Vertex AI sets it in every container of a custom job.
+JOB_ID_VARIABLE = "CLOUD_ML_JOB_ID"
+
 FAILED_EXIT_CODE = 1
 SUPERSEDED_EXIT_CODE = 3
 SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
@@ -55,7 +58,7 @@ LIBRARY_ENVIRONMENT = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run the attempt; the returned number is the exit code."""
-    options = parse_arguments(arguments)
+    options = parse_arguments(arguments, job_id=os.environ.get(JOB_ID_VARIABLE, ""))
     prepare_environment(os.environ)
     signal.signal(signal.SIGTERM, stop_at_once)
     try:
@@ -97,7 +100,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
         import recipe
         from loading import load
 
-        loaded = load(settings, dataset)  # 5, 6
+        loaded = load(settings, dataset, on_part=progress.touch)  # 5, 6
 
         def evaluate(phase: str) -> evaluation.Evaluation:
             batches = math.ceil(len(loaded.eval_rows) / settings.micro_batch)
@@ -116,6 +119,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
             loaded.placement,
             pad_token_id=loaded.pad_token_id,
             on_step=progress.record_step,
+            on_micro_batch=progress.touch,
         )
         train_seconds = progress.seconds - training_started
         after = evaluate("evaluating_after")  # 8
@@ -152,7 +156,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
         )
 
 
-def parse_arguments(arguments: Sequence[str]) -> Options:
+def parse_arguments(arguments: Sequence[str], *, job_id: str) -> Options:
     """Read the command line; exits with code 2 and a usage line when it is wrong."""
     parser = argparse.ArgumentParser(description="Train one attempt of a run.")
     parser.add_argument("--run-uri", required=True, help="gs://BUCKET/runs/RUN_ID")
@@ -160,7 +164,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--claim-id", required=True)
     found = parser.parse_args(arguments)
     return Options(
-        run_uri=found.run_uri.rstrip("/"), attempt=found.attempt, claim_id=found.claim_id
+        run_uri=found.run_uri.rstrip("/"),
+        attempt=found.attempt,
+        claim_id=found.claim_id,
+        job_id=job_id,
     )
 
 

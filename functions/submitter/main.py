@@ -1,7 +1,4 @@
-"""Submitter: a training request becomes a job, or waits for one with a reason.
-
-Called by push from `training-requests`, and by a tick each minute.
-"""
+"""Submitter: a training request (pushed), or a tick: launches a job, or waits with a reason."""
 
 import logging
 import os
@@ -9,7 +6,6 @@ from functools import cache
 
 import functions_framework
 from cloudevents.http import CloudEvent
-from google.api_core.exceptions import GoogleAPICallError
 
 from tuner.clock import new_id, utc_now
 from tuner.entrypoint import is_tick, message_of, naming_missing_resources
@@ -26,15 +22,17 @@ from tuner.submission import Submitter
 @cache
 def dependencies() -> tuple[Parts, Submitter]:
     parts = Parts(os.environ)
-    lanes, book = Catalogue(parts.settings), parts.lane_book()
-    spending = Spending(parts.ledger, daily_cap_usd=parts.settings.daily_cap_usd, new_id=new_id)
+    settings, book = parts.settings, parts.lane_book()
+    lanes = Catalogue(settings)
+    spending = Spending(parts.ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
     launcher = Launcher(
-        records=parts.records, lanes=lanes, book=book, spending=spending, places=parts.places,
-        work_bucket=parts.work_bucket, clock=utc_now, new_id=new_id,
+        records=parts.records, lanes=lanes, book=book, spending=spending, clock=utc_now,
+        places=parts.places, work_bucket=parts.work_bucket, new_id=new_id,
+        lookup_window=settings.lookup_window,
     )  # fmt: skip
     return parts, Submitter(
         records=parts.records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_reader,
-        spending=spending, places=parts.places, regions=parts.settings.regions, clock=utc_now,
+        spending=spending, places=parts.places, regions=settings.regions, clock=utc_now,
     )  # fmt: skip
 
 
@@ -46,8 +44,8 @@ def submit(event: CloudEvent) -> None:
         if is_tick(event):
             submitter.run_pass()
             return
-        message = message_of(event)
         try:
+            message = message_of(event)
             submitter.record(decode_request(message.data))
         except MalformedMessage as error:
             letter = DeadLetter.of(message, source="submitter", error=error, at=utc_now())
@@ -55,5 +53,5 @@ def submit(event: CloudEvent) -> None:
             return
     try:
         submitter.run_pass()
-    except GoogleAPICallError:  # the request itself is safe in the ledger
-        logging.getLogger("tuner.submitter").warning("The next tick tries again.", exc_info=True)
+    except Exception:  # the request is safe in the ledger
+        logging.getLogger("tuner.submitter").exception("The next tick tries again.")

@@ -37,6 +37,8 @@ class LaneRegion(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = 1
     write_id: str = ""
     refusals: int = 0
+    #: Calls in a row that the API's own rate refused.
+    rate_limits: int = 0
     last_refused_at: datetime | None = None
     shut_until: datetime | None = None
     text: str = ""
@@ -64,6 +66,8 @@ class Wait:
     needs: dict[str, int]
     has: dict[str, int]
     next_check_at: datetime
+    #: Equal for two waits that differ only in how much others use at the moment.
+    key: str
 
 
 def queue_order(entry: QueueEntry, now: datetime) -> tuple[float, datetime, str]:
@@ -98,10 +102,12 @@ def after_refusal(
 
 
 def after_rate_limit(known: LaneRegion, *, text: str, now: datetime) -> LaneRegion:
-    """A short pause: the API's own rate, not capacity."""
+    """A short pause, doubled each time in a row: the API's own rate, not capacity."""
+    seconds = min(_RATE_LIMIT_SECONDS * 2 ** min(known.rate_limits, 10), _BACKOFF_LAST_SECONDS)
     return msgspec.structs.replace(
         known,
-        shut_until=now + timedelta(seconds=_RATE_LIMIT_SECONDS),
+        rate_limits=known.rate_limits + 1,
+        shut_until=now + timedelta(seconds=seconds),
         text=text,
         # The refusal is out of date: a limit that has risen since must not cut this pause short.
         refused_limits={},
@@ -152,6 +158,7 @@ def decide(
         needs=dict(needs),
         has=lacking,
         next_check_at=next_check_at,
+        key=f"{lane} {region} {sorted(lacking)} {limits} {'' if lacking else reason}",
     )
 
 

@@ -8,10 +8,12 @@ user, ended the job.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.clock import Clock, human_duration
@@ -20,7 +22,7 @@ from tuner.errors import UntrustedResult
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
-from tuner.ledger import Stored
+from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.places import Places
 from tuner.publication import move_latest, publish_model
@@ -37,7 +39,10 @@ BY = "completion"
 #: A running job whose metrics stand still for so long is stuck.
 STALL = timedelta(minutes=30)
 PASS_SECONDS = 50.0
+_MAX_METRICS_BYTES = 16 << 20
 
+#: What a tick looks at: jobs, and successes whose closing was interrupted.
+_OURS = {RunState.RUNNING, RunState.SUCCEEDED}
 _RESOURCE_EXHAUSTED = 8
 _STOCK_OUT = "Resources are insufficient in region"
 
@@ -79,14 +84,29 @@ class Completion:
         now = self._clock()
         until = now + timedelta(seconds=PASS_SECONDS)
         entries = self._records.ledger.list_open()
-        running = [e for e in entries if e.state is RunState.RUNNING and not e.parked]
+        running = [e for e in entries if e.state in _OURS and not e.parked]
         # Each minute another one comes first, so that a pass that is cut short starves nobody.
         first = int(now.timestamp() // 60) % max(len(running), 1)
         for entry in running[first:] + running[:first]:
             if self._clock() >= until:
                 return
-            with isolated(self._records.ledger, entry.run_id):
-                self.check_run(entry.run_id)
+            with isolated(self._records.ledger, entry):
+                if entry.state is RunState.SUCCEEDED:
+                    self._finish_closing(entry)
+                else:
+                    self.check_run(entry.run_id)
+
+    def _finish_closing(self, entry: QueueEntry) -> None:
+        """Promote and close a run that succeeded, where that was interrupted."""
+        ledger = self._records.ledger
+        stored = ledger.read_finished(entry.run_id) or ledger.read_open(entry.run_id)
+        if stored is not None:
+            self._promote(stored.run)
+            self._records.settle(entry)
+
+    def _promote(self, run: Run) -> None:
+        if run.state is RunState.SUCCEEDED and run.model is not None:
+            move_latest(self._models, run, run.model)
 
     def _reconcile(self, stored: Stored) -> None:
         attempt = stored.run.attempt
@@ -124,6 +144,10 @@ class Completion:
 
     def _watch(self, stored: Stored, attempt: Attempt, job: JobStatus, lane: Lane) -> None:
         run = stored.run
+        if job.phase in {JobPhase.QUEUED, JobPhase.STARTING}:
+            if self._clock() >= run.deadline_at:
+                self._stop(stored, attempt, lane, "It stood in Vertex AI's queue to its deadline")
+            return
         if job.phase is not JobPhase.RUNNING:
             return
         if attempt.started_at is None and job.started_at is not None:
@@ -131,25 +155,35 @@ class Completion:
             stored = self._records.save(stored, run.with_attempt(attempt))
         heartbeat = self._last_progress(run, attempt, job)
         silent = self._clock() - heartbeat
-        if attempt.stop_reason is None and silent >= STALL:
+        if silent >= STALL:
             reason = f"No progress for {human_duration(silent.total_seconds())}"
-            self._records.save(stored, stored.run.with_attempt(attempt.evolve(stop_reason=reason)))
-            lane.cancel(job.job_name)
-        elif attempt.stop_reason is not None:
-            lane.cancel(job.job_name)
+            self._stop(stored, attempt, lane, reason)
+
+    def _stop(self, stored: Stored, attempt: Attempt, lane: Lane, reason: str) -> None:
+        """Have the platform end the job; the next attempt follows when it has."""
+        assert attempt.job_name is not None
+        if attempt.stop_reason is None:
+            stopping = attempt.evolve(stop_reason=reason)
+            self._records.save(stored, stored.run.with_attempt(stopping))
+        lane.cancel(attempt.job_name)
 
     def _last_progress(self, run: Run, attempt: Attempt, job: JobStatus) -> datetime:
+        """When the trainer last got on: it says so itself, since it beats even while it hangs."""
         prefix = self._places.attempt_prefix(run.run_id, attempt.number)
         started = job.started_at or attempt.intended_at
         metrics = self._work.get_blob(f"{prefix}/metrics.jsonl")
-        return max(started, metrics.updated) if metrics else started
+        if metrics is None:
+            return started
+        written: datetime = metrics.updated
+        said = _progressed_at(metrics) if metrics.size <= _MAX_METRICS_BYTES else None
+        return max(started, min(said or written, written))
 
     # -- when it has ended --------------------------------------------------------------------
 
     def _succeeded(self, stored: Stored, attempt: Attempt, result: Result) -> None:
         run = stored.run
         prefix = self._places.attempt_prefix(run.run_id, attempt.number)
-        verify(self._work, prefix, result)
+        verify(self._work, prefix, result, run)
         model = publish_model(
             self._work,
             self._models,
@@ -161,7 +195,6 @@ class Completion:
         before = model.metrics.held_out_loss_before
         after = model.metrics.held_out_loss_after
         if model.gate.passed:
-            move_latest(self._models, run, model)
             state = RunState.SUCCEEDED
             reason = f"Verified. Held-out loss fell from {before:.2f} to {after:.2f}."
         else:
@@ -174,6 +207,8 @@ class Completion:
             run.with_attempt(ended).advance(
                 state, at=self._clock(), by=BY, reason=reason, model=model, errors=0
             ),
+            # Only what is recorded as succeeded is promoted: a cancel may come before the record.
+            before_close=self._promote,
         )
 
     def _failed(self, stored: Stored, attempt: Attempt, failure: Failure | None) -> None:
@@ -209,6 +244,15 @@ class Completion:
             self._again(
                 stored, attempt, f"{attempt.region} has no free machine of this kind right now."
             )
+        elif _ran_out_of_time(attempt):
+            limit = human_duration(attempt.timeout_seconds)
+            self._end(
+                stored,
+                attempt,
+                RunState.FAILED,
+                f"Training did not end within its time limit of {limit}, three times the estimate "
+                "or what the budget allows. Use fewer epochs or a higher budget_usd.",
+            )
         elif attempt.started_at is None:
             # Nothing of ours ran, so nothing else would slow the next attempt down.
             self._book.refused(attempt.lane, attempt.region, text=message, limits={})
@@ -238,15 +282,21 @@ class Completion:
                 attempt,
                 RunState.FAILED,
                 f"{trained} attempts ran and none came to an end; the last: {reason} "
-                "Ask again with rerun + 1.",
+                f"`tuner retry {run.run_id}` asks again.",
             )
             return
         self._close(run, attempt)
+        now = self._clock()
         ended = attempt.evolve(end_reason=end_reason or reason)
         self._records.save(
             stored,
             run.with_attempt(ended).advance(
-                RunState.WAITING, at=self._clock(), by=BY, reason=reason
+                RunState.WAITING,
+                at=now,
+                by=BY,
+                reason=reason,
+                # The deadline is for waiting; the time with a job was none.
+                deadline_at=run.deadline_at + (now - attempt.intended_at),
             ),
         )
 
@@ -260,3 +310,20 @@ class Completion:
 
     def _close(self, run: Run, attempt: Attempt) -> None:
         close_attempt(self._work, self._places.attempt_prefix(run.run_id, attempt.number))
+
+
+def _progressed_at(metrics: storage.Blob) -> datetime | None:
+    """`progressed_at` of the last row of a trainer's metrics; None when it says nothing usable."""
+    try:
+        row = json.loads(metrics.download_as_bytes().splitlines()[-1])
+        said = datetime.fromisoformat(row["progressed_at"])
+    except (google_exceptions.NotFound, ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return said if said.tzinfo else None
+
+
+def _ran_out_of_time(attempt: Attempt) -> bool:
+    """Whether the platform ended the job because of its own time limit."""
+    if not attempt.timeout_seconds or attempt.started_at is None or attempt.ended_at is None:
+        return False
+    return (attempt.ended_at - attempt.started_at).total_seconds() >= attempt.timeout_seconds

@@ -21,7 +21,7 @@ from tuner.dataset.split import MIN_PAIRS, split
 from tuner.dataset.writers import chat_jsonl
 from tuner.errors import LedgerConflict, RejectedUpload
 from tuner.events import Events, UploadRejected
-from tuner.ledger import Ledger
+from tuner.ledger import Ledger, is_missing_bucket
 from tuner.log import fields
 from tuner.notifications import ObjectFinalized
 from tuner.places import DEFAULT_PERSONA, Places, persona_of
@@ -29,6 +29,9 @@ from tuner.requests import PresetName, RequestedBy, TrainingRequest
 from tuner.training_job import dataset_digest, encode
 
 log = logging.getLogger(__name__)
+
+#: The longest name that Cloud Storage takes.
+_MAX_NAME_BYTES = 1024
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +173,7 @@ class Converter:
         try:
             return bytes(blob.download_as_bytes())
         except google_exceptions.NotFound as error:
-            if not self._uploads.exists():
+            if is_missing_bucket(error):
                 raise
             raise RejectedUpload(
                 "The file was replaced or deleted before it could be read",
@@ -214,8 +217,12 @@ def upload_record_name(upload: ObjectFinalized) -> str:
 
 def rejection_name(upload: ObjectFinalized) -> str:
     """Where the work bucket says why an upload was refused; an `UploadRejected`."""
-    persona, _, file_name = upload.name.rpartition("/")
-    return f"rejected/{persona or DEFAULT_PERSONA}/{file_name}.{upload.generation}.json"
+    folder, _, file_name = upload.name.rpartition("/")
+    name = f"rejected/{folder or DEFAULT_PERSONA}/{file_name}.{upload.generation}.json"
+    if len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(upload.name.encode()).hexdigest()
+    return f"rejected/{DEFAULT_PERSONA}/{digest}.{upload.generation}.json"
 
 
 def _source(upload: ObjectFinalized, raw: bytes, reading: Reading, pairs: int) -> Source:

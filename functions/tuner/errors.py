@@ -17,6 +17,8 @@ a `TunerError` is unknown, and is raised too: redelivered, dead-lettered after i
 
 from __future__ import annotations
 
+import re
+
 from google.api_core import exceptions as google_exceptions
 
 
@@ -76,19 +78,33 @@ class IllegalTransition(Exception):
     """A state change that the table in `runs.py` does not hold: a defect in our code."""
 
 
+_BUCKET_IN_URL = re.compile(r"/b/([a-z0-9][a-z0-9._-]{1,220})")
+_PUBSUB_NAME = re.compile(r"projects/[^/\s)]+/((?:topics|subscriptions)/[^/\s)]+)")
+
+
 def explain(error: google_exceptions.GoogleAPICallError, resource: str) -> MissingResource | None:
     """Turn a refusal by Google into one that names the resource and the fix, or None.
 
-    `resource` is what was being used, for example "bucket p-runs".
+    `resource` is what was being used, for when the refusal itself does not name it.
     """
+    named = _named_in(str(error)) or resource
     if isinstance(error, google_exceptions.NotFound):
         return MissingResource(
-            f"The {resource} does not exist. Run deploy.sh again: it creates what is missing "
-            f"and changes nothing else."
+            f"The {named} does not exist. Create it again; docs/adr/0001-deliveries.md and "
+            "docs/operate.md say what belongs to a deployment. Nothing is lost meanwhile."
         )
     if isinstance(error, google_exceptions.Forbidden | google_exceptions.Unauthorized):
         return MissingResource(
-            f"This function's service account may not use the {resource}. Run deploy.sh again: "
-            f"it grants each account exactly what it needs."
+            f"This function's service account may not use the {named}. Grant it the role that the "
+            "call needs; the message is delivered again, so nothing is lost meanwhile."
         )
+    return None
+
+
+def _named_in(text: str) -> str | None:
+    """The bucket, topic or subscription that a refusal's text names."""
+    if match := _BUCKET_IN_URL.search(text):
+        return f"bucket {match[1]}"
+    if match := _PUBSUB_NAME.search(text):
+        return match[1].replace("s/", " ", 1)
     return None

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Protocol, Self
 
 import msgspec
+from google.api_core import exceptions as google_exceptions
+from google.api_core.retry import Retry, if_exception_type
 from google.pubsub_v1.types import PubsubMessage
 
 from tuner.entrypoint import Message
@@ -22,8 +24,17 @@ from tuner.requests import TrainingRequest
 from tuner.runs import Change, Run, Wait
 from tuner.training_job import Gate, Metrics
 
-#: Seconds a publish may take, its retries included.
-_PUBLISH_SECONDS = 30.0
+#: A publish and its retries take this long at most. Without a retry of our own the client goes on
+#: for ten minutes, whatever its timeout says.
+_PUBLISH_SECONDS = 10.0
+_RETRY = Retry(
+    if_exception_type(google_exceptions.ServiceUnavailable, google_exceptions.Aborted),
+    initial=0.1,
+    maximum=2.0,
+    timeout=_PUBLISH_SECONDS,
+)
+#: Pub/Sub takes 1,000 messages a call.
+_MESSAGES_PER_CALL = 500
 #: What is kept of a dead letter's body; Pub/Sub carries 10 MB at most.
 _MAX_BODY_BYTES = 1 << 20
 #: A reason quotes the sender's own field names, which may be of any length.
@@ -89,7 +100,9 @@ def _attribute(text: str) -> str:
 class Publisher(Protocol):
     """The low-level publish call of `google.pubsub_v1.PublisherClient`."""
 
-    def publish(self, *, topic: str, messages: list[PubsubMessage], timeout: float) -> object: ...
+    def publish(
+        self, *, topic: str, messages: list[PubsubMessage], retry: Retry, timeout: float
+    ) -> object: ...
 
 
 def event_of(run: Run, change: Change) -> RunEvent:
@@ -191,6 +204,10 @@ class Events:
         )
 
     def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
-        self._publisher.publish(
-            topic=self._places.topic(topic), messages=messages, timeout=_PUBLISH_SECONDS
-        )
+        for start in range(0, len(messages), _MESSAGES_PER_CALL):
+            self._publisher.publish(
+                topic=self._places.topic(topic),
+                messages=messages[start : start + _MESSAGES_PER_CALL],
+                retry=_RETRY,
+                timeout=_PUBLISH_SECONDS,
+            )

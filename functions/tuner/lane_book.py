@@ -36,8 +36,7 @@ class LaneBook:
 
     def read(self, lane: str, region: str) -> LaneRegion:
         if (lane, region) not in self._pass:
-            found = self._ledger.read_document(_name(lane, region), LaneRegion)
-            self._pass[lane, region] = found[0] if found else OPEN_LANE
+            self._pass[lane, region] = self._stored(lane, region)[0]
         return self._pass[lane, region]
 
     def refused(self, lane: str, region: str, *, text: str, limits: dict[str, int | None]) -> None:
@@ -58,19 +57,32 @@ class LaneBook:
     def reset(self, lane: str, region: str) -> None:
         """Forget the refusals: a job came to its end."""
         self._change(
-            lane, region, lambda known: OPEN_LANE if known.last_refused_at is not None else known
+            lane,
+            region,
+            lambda known: known if known.refusals == known.rate_limits == 0 else OPEN_LANE,
         )
+
+    def _stored(self, lane: str, region: str) -> tuple[LaneRegion, int]:
+        """What the ledger holds, and its generation; a document that cannot be read is none."""
+        name = _name(lane, region)
+        try:
+            return self._ledger.read_document(name, LaneRegion) or (OPEN_LANE, 0)
+        except msgspec.MsgspecError:
+            log.exception(
+                "What is known of a lane cannot be read; going on without.",
+                extra=fields(object_name=name, alarm="unreadable-document"),
+            )
+            return OPEN_LANE, 0
 
     def _change(self, lane: str, region: str, change: Callable[[LaneRegion], LaneRegion]) -> None:
         """Change what is stored now: another process may have written since our pass read it."""
-        name = _name(lane, region)
-        known, generation = self._ledger.read_document(name, LaneRegion) or (OPEN_LANE, 0)
+        known, generation = self._stored(lane, region)
         state = change(known)
         if state == known:
             return
         state = msgspec.structs.replace(state, write_id=self._new_id())
         try:
-            self._ledger.write_document(name, state, generation)
+            self._ledger.write_document(_name(lane, region), state, generation)
             self._pass[lane, region] = state
         except LedgerConflict:
             # Advice only: whoever wrote in between saw the same lane.

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from google.cloud import storage
 
+from tuner.admission import TICK
 from tuner.clock import Clock, NewId
 from tuner.election import close_attempt
 from tuner.lane_book import LaneBook
@@ -24,6 +25,7 @@ from tuner.lanes import (
     Lane,
     Launched,
     LaunchReply,
+    NotAllowed,
     QuotaRefused,
     RateLimited,
 )
@@ -41,6 +43,8 @@ BY = "submitter"
 
 #: How long the platform may take to show a job whose create call had no clear reply.
 LOOKUP_WINDOW = timedelta(minutes=15)
+#: What a job may last beyond its own time limit: queueing, start and end of its machine.
+_PLATFORM_SLACK = timedelta(days=1)
 #: A job may take this many times its estimate before the platform ends it.
 _TIMEOUT_FACTOR = 3
 _BASE_MODEL_NAMES = {"mistral-7b": "mistral", "smollm2-135m": "smollm2"}
@@ -60,7 +64,9 @@ class Launcher:
         places: Places,
         clock: Clock,
         new_id: NewId,
+        lookup_window: timedelta = LOOKUP_WINDOW,
     ) -> None:
+        """`lookup_window`: how long a job whose create call was unclear may take to be listed."""
         self._records = records
         self._ledger: Ledger = records.ledger
         self._lanes = lanes
@@ -70,6 +76,7 @@ class Launcher:
         self._places = places
         self._clock = clock
         self._new_id = new_id
+        self._lookup_window = lookup_window
 
     # -- launch -------------------------------------------------------------------------------
 
@@ -78,7 +85,8 @@ class Launcher:
     ) -> bool:
         """Try to make the run's next job; whether one may exist now. Raises LedgerConflict."""
         run = stored.run
-        if self._ledger.read_finished(run.run_id) is not None:
+        finished = self._ledger.read_finished(run.run_id)
+        if finished is not None and finished.run.seq >= run.seq:
             return False  # a ghost: the run ended while its request was delivered again
         if not self._previous_attempt_is_closed(run):
             return False
@@ -180,7 +188,7 @@ class Launcher:
                 region=attempt.region,
                 needs=dict(self._lanes[attempt.lane].needs(run.request.preset)),
                 has={metric: limit for metric, limit in limits.items() if limit is not None},
-                next_check_at=now,
+                next_check_at=now + TICK,
             )
             self._take_back(stored, attempt, f"Refused in {attempt.region}: {reply.text}", wait)
             return False
@@ -190,8 +198,19 @@ class Launcher:
                 stored, attempt, "Too many calls to Vertex AI; trying again shortly.", None
             )
             return False
+        if isinstance(reply, NotAllowed):
+            log.error(
+                "Vertex AI does not let this deployment create jobs.",
+                extra=fields(run_id=run.run_id, reason=reply.text, alarm="not-allowed"),
+            )
+            self._book.refused(attempt.lane, attempt.region, text=reply.text, limits=limits)
+            reason = (
+                f"Vertex AI does not let this deployment create jobs: {reply.text} Put that "
+                "right; it is tried again by itself."
+            )
+            self._take_back(stored, attempt, reason, None)
+            return False
         if isinstance(reply, Invalid):
-            self._spending.release(attempt.estimated_usd, now=now)
             self._records.save(
                 stored,
                 run.without_attempt(attempt.number).advance(
@@ -199,9 +218,10 @@ class Launcher:
                     at=now,
                     by=BY,
                     reason=f"Vertex AI refused the job for good: {reply.text} Correct that, then "
-                    "ask again with rerun + 1.",
+                    f"`tuner retry {run.run_id}` asks again.",
                 ),
             )
+            self._spending.release(attempt.estimated_usd, now=attempt.intended_at)
             return False
         unresolved = attempt.evolve(unresolved_since=now)
         self._ledger.replace(stored, run.with_attempt(unresolved))
@@ -209,8 +229,9 @@ class Launcher:
 
     def _take_back(self, stored: Stored, attempt: Attempt, reason: str, wait: Wait | None) -> None:
         """The create call was refused: no job exists, so neither does the attempt."""
-        self._spending.release(attempt.estimated_usd, now=self._clock())
         self._back_to_waiting(stored, stored.run.without_attempt(attempt.number), reason, wait)
+        # After the record: a refusal that is not stored would cost fifteen minutes of looking.
+        self._spending.release(attempt.estimated_usd, now=attempt.intended_at)
 
     def _back_to_waiting(self, stored: Stored, run: Run, reason: str, wait: Wait | None) -> None:
         now = self._clock()
@@ -246,7 +267,7 @@ class Launcher:
         job = self._the_job_of(run_id, attempt)
         if job is not None:
             self._started(stored, attempt, job.job_name)
-        elif self._clock() - attempt.intended_at >= LOOKUP_WINDOW:
+        elif self._clock() - attempt.intended_at >= self._lookup_window:
             self._give_up(stored, attempt)
 
     def _the_job_of(self, run_id: str, attempt: Attempt) -> JobStatus | None:
@@ -272,7 +293,7 @@ class Launcher:
         holder = close_attempt(
             self.work_bucket, self._places.attempt_prefix(stored.run.run_id, attempt.number)
         )
-        if holder != CONTROLLER:
+        if not self._can_no_longer_train(attempt, holder):
             log.error(
                 "A job trains this attempt but the platform does not list it.",
                 extra=fields(
@@ -283,6 +304,19 @@ class Launcher:
         reason = "Vertex AI's reply was lost and no job appeared; trying again."
         ended = attempt.evolve(ended_at=self._clock(), end_reason=reason)
         self._back_to_waiting(stored, stored.run.with_attempt(ended), reason, None)
+        if holder == CONTROLLER:
+            self._spending.release(attempt.estimated_usd, now=attempt.intended_at)
+
+    def _can_no_longer_train(self, attempt: Attempt, holder: str) -> bool:
+        """Whether no job can train this attempt any more, though none is listed.
+
+        Either the controller closed it in time, or the job that holds it, wherever it is, has had
+        more time than the platform gives it.
+        """
+        age = self._clock() - attempt.intended_at
+        if holder == CONTROLLER:
+            return age >= self._lookup_window
+        return age >= timedelta(seconds=attempt.timeout_seconds) + _PLATFORM_SLACK
 
     # -- cancelling -----------------------------------------------------------------------------
 
@@ -304,7 +338,7 @@ class Launcher:
         else:
             job = self._the_job_of(run_id, attempt)
         if job is None:
-            if holder == CONTROLLER and self._clock() - attempt.intended_at >= LOOKUP_WINDOW:
+            if self._can_no_longer_train(attempt, holder):
                 self._cancelled(stored, run, "No job appeared.")
             return
         if job.phase.is_terminal:

@@ -58,11 +58,12 @@ class QueueEntry:
     deadline_at: datetime
     seq: int
     published_seq: int
+    errors: int
     parked: bool
     preset: str
     lanes: tuple[str, ...]
     regions: tuple[str, ...]
-    #: Why the run waits; a pass that comes to the same answer writes nothing.
+    #: Digest of why the run waits; a pass that comes to the same answer writes nothing.
     reason_digest: str
 
 
@@ -96,6 +97,20 @@ class Ledger:
         finished = self.read_finished(run.run_id)
         if finished is not None:
             return finished, False
+        return self._open(run)
+
+    def reopen(self, run: Run) -> tuple[Stored, bool]:
+        """Open a rejected run again, as `Run.asked_again` made it, and drop its rejection.
+
+        Its `seq` is higher than the rejection's: that tells a run asked for again from the ghost of
+        an old one, should we die between the two steps.
+        """
+        stored, is_new = self._open(run)
+        if is_new:
+            self.drop_rejection(run.run_id)
+        return stored, is_new
+
+    def _open(self, run: Run) -> tuple[Stored, bool]:
         run = run.evolve(write_id=self._new_id())
         try:
             generation = self._write_run(run, 0)
@@ -105,6 +120,11 @@ class Ledger:
                 raise
             return known, False
         return Stored(run=run, generation=generation), True
+
+    def drop_rejection(self, run_id: str) -> None:
+        """Remove the finished record of a rejected run that was opened again."""
+        with contextlib.suppress(google_exceptions.NotFound):
+            self._bucket.delete_blob(f"runs/{run_id}.json")
 
     def read(self, run_id: str) -> Stored | None:
         """The record of a run, finished or open, or None. Raises NewerRecord."""
@@ -184,9 +204,10 @@ class Ledger:
                 "preset": run.request.preset,
                 "lanes": ",".join(run.request.lanes),
                 "regions": ",".join(run.request.regions),
-                "reason_digest": reason_digest(run.reason),
+                "reason_digest": reason_digest(run.wait_key or run.reason),
                 "seq": str(run.seq),
                 "published_seq": str(run.published_seq),
+                "errors": str(run.errors),
                 "parked": "yes" if run.parked else "no",
             },
         )
@@ -199,7 +220,7 @@ class Ledger:
         try:
             raw = blob.download_as_bytes()
         except google_exceptions.NotFound as error:
-            if "bucket" in str(error).lower() and not self._bucket.exists():
+            if is_missing_bucket(error):
                 raise
             return None
         if decode(raw, _Header).schema_version > SCHEMA_VERSION:
@@ -259,6 +280,14 @@ class Ledger:
         return HeldLock(self, name, lease, generation)
 
 
+def is_missing_bucket(error: google_exceptions.NotFound) -> bool:
+    """Whether a 404 speaks of the bucket, not of an object in it.
+
+    By its text: asking for the bucket itself takes a permission that a function does not have.
+    """
+    return "bucket does not exist" in str(error)
+
+
 def reason_digest(reason: str) -> str:
     """A short digest of a reason, for comparing without reading the record."""
     return hashlib.sha256(reason.encode()).hexdigest()[:16]
@@ -276,6 +305,7 @@ def _entry(blob: storage.Blob) -> QueueEntry:
         deadline_at=datetime.fromisoformat(facts["deadline_at"]),
         seq=int(facts["seq"]),
         published_seq=int(facts["published_seq"]),
+        errors=int(facts["errors"]),
         parked=facts["parked"] == "yes",
         preset=facts["preset"],
         lanes=tuple(facts["lanes"].split(",")),

@@ -5,6 +5,8 @@ Format: https://cloud.google.com/storage/docs/pubsub-notifications
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from tuner.errors import MalformedMessage
@@ -14,14 +16,14 @@ class ObjectFinalized(msgspec.Struct, frozen=True, kw_only=True):
     """A storage notification: an object exists. Sizes and generations arrive as strings."""
 
     bucket: str
-    name: str
-    generation: str
-    size: str = "0"
+    name: Annotated[str, msgspec.Meta(max_length=1024)]
+    generation: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}$(?!\n)")]
+    size: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}$(?!\n)")] = "0"
 
     @classmethod
     def from_notification(cls, data: bytes) -> ObjectFinalized:
         """Read a notification's JSON payload, an object resource. Raises MalformedMessage."""
         try:
             return msgspec.json.decode(data, type=cls, strict=False)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMessage(f"Not a storage notification: {error}") from error

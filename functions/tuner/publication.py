@@ -88,12 +88,22 @@ def _copy(
     folder: str,
     artifact: Artifact,
 ) -> Artifact:
-    copied = work_bucket.copy_blob(
-        work_bucket.blob(f"{prefix}/{artifact.name}"),
-        models_bucket,
-        f"{folder}/{artifact.name}",
-        source_generation=artifact.generation,
-    )
+    """Copy one verified generation; a copy that is there already, from an earlier try, stays."""
+    name = f"{folder}/{artifact.name}"
+    copied = models_bucket.get_blob(name)
+    if copied is None:
+        try:
+            copied = work_bucket.copy_blob(
+                work_bucket.blob(f"{prefix}/{artifact.name}"),
+                models_bucket,
+                name,
+                source_generation=artifact.generation,
+                if_generation_match=0,
+            )
+        except google_exceptions.PreconditionFailed:  # completion runs twice at once
+            copied = models_bucket.get_blob(name)
+    if copied is None or copied.size != artifact.size_bytes:
+        raise RuntimeError(f"the copy of {artifact.name} for {folder} is not what was verified")
     return msgspec.structs.replace(artifact, generation=copied.generation)
 
 

@@ -9,10 +9,19 @@ API: https://cloud.google.com/docs/quotas/reference/rest
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+from google.api_core import exceptions as google_exceptions
+from google.auth.exceptions import GoogleAuthError
+
+from tuner.log import fields
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "aiplatform.googleapis.com/custom_model_training_"
 METRIC_CPUS = f"{_PREFIX}cpus"
@@ -146,6 +155,18 @@ def needs_of_pools(worker_pool_specs: Iterable[Any], *, preemptible: bool) -> di
     return needs
 
 
+def _readable(what: str, read: Callable[[], Iterable[Any]]) -> list[Any]:
+    """Everything that `read` yields, or nothing when Google refuses or does not answer."""
+    try:
+        return list(read())
+    except (google_exceptions.GoogleAPIError, GoogleAuthError):
+        log.exception(
+            "The project's quota could not be read; trying without.",
+            extra=fields(what=what, alarm="quota-unreadable"),
+        )
+        return []
+
+
 class QuotaReader:
     """Takes one snapshot per pass: one list of quota infos, one list of jobs per region."""
 
@@ -162,12 +183,17 @@ class QuotaReader:
         self._list_unfinished_jobs = list_unfinished_jobs
 
     def snapshot(self, metrics: Iterable[str], regions: Iterable[str]) -> Snapshot:
-        """Limits and use of `metrics` in `regions`. Raises GoogleAPICallError."""
+        """Limits and use of `metrics` in `regions`.
+
+        It is advice: what cannot be read is left out and alarmed, and blocks nothing.
+        """
         metrics, regions = set(metrics), tuple(regions)
-        limits = limits_of(self._list_quota_infos(self._parent), metrics, regions)
+        limits = limits_of(
+            _readable("limits", lambda: self._list_quota_infos(self._parent)), metrics, regions
+        )
         use: dict[tuple[str, str], int] = {}
         for region in regions:
-            for job in self._list_unfinished_jobs(region):
+            for job in _readable("jobs", partial(self._list_unfinished_jobs, region)):
                 spec = job.job_spec
                 preemptible = spec.scheduling.strategy.name in {"SPOT", "FLEX_START"}
                 drawn = needs_of_pools(spec.worker_pool_specs, preemptible=preemptible)

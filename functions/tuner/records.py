@@ -8,6 +8,8 @@ consumer may see an event twice, never miss one.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from google.api_core import exceptions as google_exceptions
 
@@ -16,9 +18,11 @@ from tuner.events import Events
 from tuner.ledger import Ledger, QueueEntry, Stored
 from tuner.log import fields
 from tuner.requests import TrainingRequest
-from tuner.runs import Run
+from tuner.runs import Run, RunState
 
 log = logging.getLogger(__name__)
+
+_QUIET = timedelta(seconds=30)
 
 
 class Records:
@@ -28,10 +32,15 @@ class Records:
         self.ledger = ledger
         self._events = events
         self._clock = clock
+        #: After a publish failed, until when none is tried: an outage must not eat up a pass.
+        self._quiet_until: datetime | None = None
 
     def open(self, request: TrainingRequest) -> Stored:
         """Record a request; the same request again finds the run it made before."""
-        stored, is_new = self.ledger.create(Run.requested(request, at=self._clock()))
+        now = self._clock()
+        stored, is_new = self.ledger.create(Run.requested(request, at=now))
+        if stored.run.state is RunState.REJECTED and stored.run.request != request:
+            stored, is_new = self.ledger.reopen(stored.run.asked_again(request, at=now))
         if not is_new:
             log.info(
                 "The request is known; nothing to do.",
@@ -40,21 +49,28 @@ class Records:
             return stored
         return self._published(stored)
 
-    def save(self, stored: Stored, run: Run) -> Stored:
-        """Store `run` in the place of `stored` and publish. Raises LedgerConflict."""
+    def save(
+        self, stored: Stored, run: Run, *, before_close: Callable[[Run], object] | None = None
+    ) -> Stored:
+        """Store `run` in the place of `stored` and publish. Raises LedgerConflict.
+
+        `before_close` is called with a terminal record that stands, before the run leaves the
+        queue: what it does is done again by a later pass if we die in between, so it must be safe
+        to repeat.
+        """
         if run.is_terminal:
-            return self._end(stored, run)
+            return self._end(stored, run, before_close)
         stored = self.ledger.replace(stored, run)
         if run.seq != run.published_seq:
+            # Not the reason: it may quote what a trainer wrote. It stands in the record.
             log.info(
-                "A run changed.",
-                extra=fields(run_id=run.run_id, state=run.state, reason=run.reason, seq=run.seq),
+                "A run changed.", extra=fields(run_id=run.run_id, state=run.state, seq=run.seq)
             )
             stored = self._published(stored)
         return stored
 
-    def settle(self, entry: QueueEntry) -> bool:
-        """Finish what an interrupted save left behind; whether the run is closed now.
+    def settle(self, entry: QueueEntry) -> None:
+        """Finish what an interrupted save left behind.
 
         Publishes missing events, completes a half-made end, removes a ghost: an open object whose
         run has ended, made by a request that was delivered again while the run was closing.
@@ -62,37 +78,43 @@ class Records:
         finished = self.ledger.read_finished(entry.run_id)
         stored = self.ledger.read_open(entry.run_id)
         if stored is None:
-            return True
+            return
         run = stored.run
+        if finished is not None and finished.run.seq < run.seq and not run.is_terminal:
+            self.ledger.drop_rejection(run.run_id)
+            finished = None
         if finished is not None:
             final = finished.run.evolve(published_seq=min(run.published_seq, finished.run.seq))
-            self._events.publish_changes(final)
-            self.ledger.close(run.run_id, stored.generation)
-            return True
-        if run.is_terminal:
+            published = self._published(Stored(run=final, generation=stored.generation)).run
+            if published.published_seq == published.seq:
+                self.ledger.close(run.run_id, stored.generation)
+        elif run.is_terminal:
             self._end(stored, run)
-            return True
-        if run.unpublished:
-            self._events.publish_changes(run)
-            self.ledger.replace(stored, run.evolve(published_seq=run.seq))
-        return False
+        elif run.unpublished:
+            published = self._published(stored).run
+            if published.published_seq == published.seq:
+                self.ledger.replace(stored, published)
 
-    def _end(self, stored: Stored, run: Run) -> Stored:
+    def _end(
+        self, stored: Stored, run: Run, before_close: Callable[[Run], object] | None = None
+    ) -> Stored:
         final = self.ledger.finish(stored, run)
-        log.info(
-            "A run ended.",
-            extra=fields(run_id=run.run_id, state=final.run.state, reason=final.run.reason),
-        )
+        log.info("A run ended.", extra=fields(run_id=run.run_id, state=final.run.state))
+        if before_close is not None:
+            before_close(final.run)
         published = self._published(final)
         if published.run.published_seq == published.run.seq:
             self.ledger.close(run.run_id, final.generation)
         return published
 
     def _published(self, stored: Stored) -> Stored:
+        if self._quiet_until is not None and self._clock() < self._quiet_until:
+            return stored
         try:
             self._events.publish_changes(stored.run)
-        except google_exceptions.GoogleAPICallError:
-            # The state is safe; the next tick publishes.
+        except google_exceptions.GoogleAPIError:
+            # The state is safe; a later tick publishes. Nobody else waits for it meanwhile.
+            self._quiet_until = self._clock() + _QUIET
             log.warning(
                 "An event could not be published yet.",
                 extra=fields(run_id=stored.run.run_id),

@@ -19,8 +19,14 @@ from tuner.training_job import Hyperparameters, Persona, Sha256
 SCHEMA_VERSION = 1
 
 PresetName = Literal["mistral-7b", "smollm2-135m"]
+
+#: What each preset trains an adapter for; a result that names another base model is not believed.
+BASE_MODELS: dict[str, str] = {
+    "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
 LaneName = Literal["vertex-t4"]
-Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+[0-9]{1,2}$(?!\n)")]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+[0-9]{1,2}$(?!\n)", max_length=40)]
 DatasetId = Annotated[Sha256, msgspec.Meta(max_length=64)]
 
 

@@ -38,7 +38,7 @@ class RunState(StrEnum):
 
 _S = RunState
 
-#: From each state, where a run may go. Terminal states go nowhere: `retry` makes a new run.
+#: From each state, where a run may go. What has run ends for good: `retry` makes a new run.
 TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     _S.REQUESTED: frozenset({_S.WAITING, _S.SUBMITTING, _S.REJECTED, _S.CANCELLING, _S.EXPIRED}),
     _S.WAITING: frozenset({_S.SUBMITTING, _S.CANCELLING, _S.EXPIRED, _S.FAILED, _S.REJECTED}),
@@ -52,10 +52,12 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
     _S.EXPIRED: frozenset(),
-    _S.REJECTED: frozenset(),
+    # Nothing was started: asked again with what was wrong put right, it is the same run.
+    _S.REJECTED: frozenset({_S.REQUESTED}),
 }
 
-TERMINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+#: States that a run ends in; its record lies under `runs/`.
+TERMINAL = frozenset({_S.SUCCEEDED, _S.HELD, _S.FAILED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED})
 
 
 #: `Attempt.end_reason` of one that ran out of GPU memory.
@@ -79,8 +81,11 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     lane: str
     region: str
     needs: dict[str, int]
+    #: What is left of the metrics that do not suffice.
     has: dict[str, int]
     next_check_at: datetime
+    #: Equal for two waits that differ only in how much others use at the moment.
+    key: str = ""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +169,25 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             seq=1,
             history=(first,),
         )
+
+    def asked_again(self, request: TrainingRequest, *, at: datetime) -> Self:
+        """A rejected run, taken up for a request that differs from the one that was refused."""
+        asked = f"{request.requested_by.kind}:{request.requested_by.reference}"
+        return self.advance(
+            RunState.REQUESTED,
+            at=at,
+            reason="Asked again; waiting for its turn.",
+            by=asked,
+            request=request,
+            requested_at=at,
+            deadline_at=at + timedelta(seconds=request.max_wait_seconds),
+            examples=0,
+        )
+
+    @property
+    def wait_key(self) -> str:
+        """What tells one wait from another; "" when the reason's own words do."""
+        return self.wait.key if self.wait else ""
 
     @property
     def is_terminal(self) -> bool:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self, get_args
 
 from tuner.errors import SettingsError
@@ -30,6 +31,7 @@ class Settings:
     daily_cap_usd: float
     max_upload_bytes: int
     tick_seconds: int
+    lookup_window: timedelta
     vertex_endpoint: str | None
     quotas_endpoint: str | None
 
@@ -73,6 +75,11 @@ class Settings:
             ),
             #: Seconds between ticks; only told to users, never waited for.
             tick_seconds=read.integer("TUNER_TICK_SECONDS", default=60, low=1, high=3600),
+            #: How long a job whose create call had no clear reply is looked up. Never lower it on
+            #: a cloud: lists lag.
+            lookup_window=timedelta(
+                seconds=read.integer("TUNER_LOOKUP_WINDOW_SECONDS", default=900, low=5, high=86400)
+            ),
             #: host:port in place of Google's endpoints; set in one-machine mode only.
             vertex_endpoint=read.text("TUNER_VERTEX_ENDPOINT", default="", pattern=_ENDPOINT)
             or None,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 import msgspec
 
 from tuner.clock import NewId
 from tuner.ledger import Ledger
+from tuner.log import fields
+
+log = logging.getLogger(__name__)
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +50,21 @@ class Spending:
     def reserve(self, usd: float, *, now: datetime) -> str | None:
         """Add `usd` to the day's sum, or say why it does not fit. Raises LedgerConflict."""
         name = f"spend/{now.date().isoformat()}.json"
-        found = self._ledger.read_document(name, DailySpend)
+        try:
+            found = self._ledger.read_document(name, DailySpend)
+        except msgspec.MsgspecError:
+            log.exception(
+                "The day's spending cannot be read; nothing is launched.",
+                extra=fields(object_name=name, alarm="unreadable-document"),
+            )
+            return f"What was spent today cannot be read ({name}). Correct or delete that object."
         spend, generation = found or (DailySpend(), 0)
         if spend.usd + usd > self._cap_usd:
+            if usd > self._cap_usd:
+                return (
+                    f"This job is estimated at ${usd:.2f}, more than the daily cap of "
+                    f"${self._cap_usd:.2f}. Raise the cap (TUNER_DAILY_CAP_USD)."
+                )
             return (
                 f"The daily cap of ${self._cap_usd:.2f} is reached: ${spend.usd:.2f} are planned "
                 f"today and this job is estimated at ${usd:.2f}. It goes on after midnight UTC, "

@@ -94,17 +94,19 @@ class Submitter:
         for entry in entries:
             if self._clock() >= until:
                 return entry.run_id
-            with isolated(self._ledger, entry.run_id):
-                if entry.seq != entry.published_seq or entry.state in TERMINAL:
+            with isolated(self._ledger, entry, clears=entry.state not in _QUEUED):
+                # What succeeded is completion's to close: it moves `latest.json` first.
+                unsettled = entry.seq != entry.published_seq or entry.state in TERMINAL
+                if unsettled and entry.state is not RunState.SUCCEEDED:
                     self._records.settle(entry)
-                if entry.parked:
+                if entry.state in _QUEUED and self._clock() >= entry.deadline_at:
+                    self._expire(entry.run_id)
+                elif entry.parked:
                     continue
-                if entry.state is RunState.SUBMITTING:
+                elif entry.state is RunState.SUBMITTING:
                     self._launcher.resolve(entry.run_id)
                 elif entry.state is RunState.CANCELLING:
                     self._launcher.carry_out_cancel(entry.run_id)
-                elif entry.state in _QUEUED and self._clock() >= entry.deadline_at:
-                    self._expire(entry.run_id)
         return None
 
     def _expire(self, run_id: str) -> None:
@@ -118,7 +120,8 @@ class Submitter:
                 self._places.attempt_prefix(run_id, run.attempt.number),
             )
         now = self._clock()
-        waited = human_duration((now - run.requested_at).total_seconds())
+        waiting = (RunState.REQUESTED, RunState.WAITING, RunState.SUBMITTING)
+        waited = human_duration(sum(run.seconds_in(state, until=now) for state in waiting))
         self._records.save(
             stored,
             run.advance(
@@ -126,7 +129,7 @@ class Submitter:
                 at=now,
                 by=BY,
                 reason=f"Waited {waited} for capacity, as long as the request allows. Last reason: "
-                f"{run.reason} The dataset is kept; ask again with rerun + 1.",
+                f"{run.reason} The dataset is kept; `tuner retry {run_id}` asks again.",
             ),
         )
 
@@ -139,7 +142,7 @@ class Submitter:
         paused = self._spending.refusal()
         if paused:
             for entry in queue:
-                with isolated(self._ledger, entry.run_id):
+                with isolated(self._ledger, entry):
                     if self._is_accepted(entry):
                         self._wait(entry, paused, None)
             return
@@ -149,7 +152,7 @@ class Submitter:
         for entry in sorted(queue, key=lambda e: admission.queue_order(e, now)):
             if self._clock() >= until:
                 return
-            with isolated(self._ledger, entry.run_id):
+            with isolated(self._ledger, entry):
                 snapshot = self._consider(entry, snapshot)
 
     def _snapshot(self, queue: list[QueueEntry]) -> Snapshot:
@@ -203,7 +206,8 @@ class Submitter:
         return first
 
     def _wait(self, entry: QueueEntry, reason: str, decision: admission.Wait | None) -> None:
-        if entry.state is RunState.WAITING and entry.reason_digest == reason_digest(reason):
+        digest = reason_digest(decision.key if decision else reason)
+        if entry.state is RunState.WAITING and entry.reason_digest == digest:
             return
         stored = self._ledger.read_open(entry.run_id)
         if stored is None or stored.run.state not in _QUEUED:
@@ -267,6 +271,7 @@ def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: dateti
             needs=decision.needs,
             has=decision.has,
             next_check_at=decision.next_check_at,
+            key=decision.key,
         )
     if run.state is RunState.WAITING:
         # Still waiting, for another reason: a change that consumers see, but no new state.

@@ -66,10 +66,14 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may train an attempt. `claim_id` is a job's, or CONTROLLER when the attempt is closed."""
+    """Who may train an attempt. `claim_id` is a job's, or CONTROLLER when the attempt is closed.
+
+    `job_id` is the platform's id of the job that holds it; empty when unknown.
+    """
 
     schema_version: int = SCHEMA_VERSION
     claim_id: str
+    job_id: str = ""
 
 
 #: Taken by the controller, so that no job can start to train this attempt any more.

@@ -209,7 +209,7 @@ def test_a_ghost_is_removed_by_settle_and_its_run_stays_ended(bucket, ledger):
     ledger.close(stored.run.run_id, finished.generation)
     ledger._write_run(run_of(), 0)
     [ghost] = ledger.list_open()
-    assert records_on(ledger).settle(ghost)
+    records_on(ledger).settle(ghost)
     assert ledger.list_open() == []
     assert ledger.read(stored.run.run_id).run.state is RunState.EXPIRED
 

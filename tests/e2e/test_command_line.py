@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from local.layout import Layout
+from support import wait
 from support.finished_run import Finished
 from support.stacks import EXAMPLE, WHY_NOT, processes_naming
 
@@ -25,7 +27,7 @@ def _tuner(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env={**kept, "TUNER_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -97,6 +99,30 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in answer.stderr
 
 
+def test_a_retry_of_a_run_that_succeeded_says_so_and_is_a_new_run(finished: Finished) -> None:
+    """Its number is the first that no run has yet; the record of the old run stays as it is."""
+    home = finished.stack.layout.root
+    retried = _tuner(home, "retry", finished.run.run_id)
+    assert retried.returncode == 0, retried.stderr
+    assert f"{finished.run.run_id} has succeeded" in retried.stdout
+    new_id = retried.stdout.split()[-1]
+    ledger = finished.stack.connection.ledger
+    new = wait.until(lambda: ledger.read(new_id), 60).run
+    assert new.request.rerun == finished.run.request.rerun + 1
+    assert new.request.requested_by.reference == f"tuner retry {finished.run.run_id}"
+    refused = _tuner(home, "retry", new_id)
+    assert (refused.returncode, "has not ended" in refused.stderr) == (2, True), refused
+    assert _tuner(home, "cancel", new_id).returncode == 0
+    wait.until(lambda: ledger.read_finished(new_id), 60)
+
+    followed = _tuner(home, "retry", new_id, "--follow", "--json")
+    lines = [json.loads(line) for line in followed.stdout.splitlines()]
+    assert lines[0]["event"] == "requested"
+    assert lines[0]["request"]["rerun"] == new.request.rerun + 1
+    assert [line["state"] for line in lines if line["event"] == "changed"][-1] == "succeeded"
+    assert followed.returncode == 0, followed.stderr
+
+
 def test_without_a_stack_or_a_project_it_says_how_to_get_one(tmp_path: Path) -> None:
     answer = _tuner(tmp_path / "nowhere", "runs")
     assert answer.returncode == 2
@@ -131,8 +157,8 @@ def test_a_stack_goes_up_and_down_and_is_purged(tmp_path: Path) -> None:
 
 def test_a_stack_that_cannot_start_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    (home / "pubsub").mkdir(parents=True)
-    (home / "pubsub").chmod(0o700)
+    Layout(home).make()
+    (home / "objects").rmdir()
     (home / "objects").write_text("a file where a folder must be", encoding="utf-8")
     failed = _tuner(home, "local", "up")
     assert failed.returncode == 1

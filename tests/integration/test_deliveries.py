@@ -156,14 +156,16 @@ def test_a_missing_bucket_is_named_with_the_fix(world, function, name):
     world.storage.bucket(world.places.runs_bucket_name).delete(force=True)
     module = function(name, world.environment)
     entry = module.submit if name == "submitter" else module.complete
-    with pytest.raises(MissingResource, match=rf"{world.project}-\*.*does not exist.*deploy\.sh"):
+    with pytest.raises(
+        MissingResource, match=rf"bucket {world.project}-runs does not exist. Create"
+    ):
         entry(functions.tick())
 
 
 def test_a_converter_without_its_bucket_says_so(world, function):
     upload = world.drop(conversation())
-    world.storage.bucket(world.places.uploads_bucket_name).delete(force=True)
-    with pytest.raises(MissingResource, match=r"does not exist.*deploy\.sh"):
+    world.storage.bucket(world.places.work_bucket_name).delete(force=True)
+    with pytest.raises(MissingResource, match=rf"bucket {world.project}-work does not exist"):
         function("converter", world.environment).convert(functions.push(_notification(upload)))
 
 
@@ -172,7 +174,9 @@ def test_a_forbidden_bucket_is_named_with_the_fix(world, function, shared_server
         proxy.refuse("GET", world.places.runs_bucket_name, 403)
         environment = {**world.environment, "STORAGE_EMULATOR_HOST": proxy.endpoint}
         module = function("submitter", environment)
-        with pytest.raises(MissingResource, match=rf"may not use.*{world.project}-\*.*deploy\.sh"):
+        with pytest.raises(
+            MissingResource, match=rf"may not use the bucket {world.project}-runs. Grant"
+        ):
             module.submit(functions.tick())
 
 

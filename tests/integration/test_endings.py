@@ -40,7 +40,7 @@ def test_attempts_are_capped(make_world):
     run = world.finish(run_id)
     assert run.state is RunState.FAILED
     assert "3 attempts ran" in run.reason
-    assert "rerun + 1" in run.reason
+    assert f"tuner retry {run_id}" in run.reason
     assert len(world.trained(run_id)) == 3
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -29,6 +30,13 @@ METRICS = {
     "held_out_loss_before": 4.0,
     "held_out_loss_after": 3.0,
     "peak_memory_bytes": 1,
+}
+
+
+#: What a preset trains an adapter for; equal to tuner.requests.BASE_MODELS.
+BASE_MODELS = {
+    "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
 
 
@@ -82,16 +90,24 @@ def main():
     orders = json.loads(bucket.read(f"{attempt_prefix}/job.json"))
     assert orders["claim_id"] == options.claim_id, "these are another job's orders"
 
-    owner = json.dumps({"schema_version": 1, "claim_id": options.claim_id}).encode()
-    if bucket.write(f"{attempt_prefix}/owner", owner, create=True) is None:
+    job_id = os.environ.get("CLOUD_ML_JOB_ID", "")
+    owner = {"schema_version": 1, "claim_id": options.claim_id, "job_id": job_id}
+    if bucket.write(f"{attempt_prefix}/owner", json.dumps(owner).encode(), create=True) is None:
         holder = json.loads(bucket.read(f"{attempt_prefix}/owner"))
-        if holder["claim_id"] != options.claim_id:
+        if not same_job(holder, owner):
             return 3
-    with train_alone(orders["run_id"], options.attempt):
-        return train(bucket, attempt_prefix, orders)
+    with train_alone(orders["run_id"], options.attempt, job_id):
+        return train(bucket, attempt_prefix, orders, job_id)
 
 
-def train_alone(run_id, attempt):
+def same_job(holder, ours):
+    """As in the real trainer: one claim, and not two known jobs of it."""
+    holder_id = holder.get("job_id", "")
+    another_job = bool(holder_id and ours["job_id"]) and holder_id != ours["job_id"]
+    return holder["claim_id"] == ours["claim_id"] and not another_job
+
+
+def train_alone(run_id, attempt, job_id):
     """Note that this job trains; the lock is the kernel's, so a killed job gives it up."""
     folder = Path(os.environ["STAND_IN_DIR"])
     lock = (folder / f"{run_id}.lock").open("w")
@@ -99,7 +115,7 @@ def train_alone(run_id, attempt):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         append(folder / "violations.log", f"{run_id} {attempt}")
-    append(folder / "trained.log", f"{run_id} {attempt} {os.environ['CLOUD_ML_JOB_ID']}")
+    append(folder / "trained.log", f"{run_id} {attempt} {job_id}")
     return lock
 
 
@@ -108,12 +124,14 @@ def append(path, line):
         file.write(line + "\n")
 
 
-def train(bucket, prefix, orders):
+def train(bucket, prefix, orders, job_id):
     modes = json.loads((Path(os.environ["STAND_IN_DIR"]) / "modes.json").read_text())
     mode = modes.get(str(orders["attempt"]), modes["default"])
-    bucket.write(f"{prefix}/metrics.jsonl", b'{"step": 1}\n')
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    row = {"phase": "training", "step": 1, "progressed_at": now, "at": now}
+    bucket.write(f"{prefix}/metrics.jsonl", json.dumps(row).encode() + b"\n")
     if mode == "hang":
-        append(Path(os.environ["STAND_IN_DIR"]) / "hanging.log", os.environ["CLOUD_ML_JOB_ID"])
+        append(Path(os.environ["STAND_IN_DIR"]) / "hanging.log", job_id)
         signal.pause()
     if mode == "no_result":
         return 1
@@ -128,7 +146,7 @@ def train(bucket, prefix, orders):
     if message:
         result |= {"outcome": "failed", "failure": {"kind": kind, "message": message}}
     else:
-        result |= success(bucket, prefix, mode)
+        result |= success(bucket, prefix, mode, BASE_MODELS[orders["preset"]])
     if mode == "wrong_claim":
         result["claim_id"] = "somebody-else"
     if mode == "stale_attempt":
@@ -141,7 +159,7 @@ def train(bucket, prefix, orders):
     return 1 if message else 0
 
 
-def success(bucket, prefix, mode):
+def success(bucket, prefix, mode, base_model):
     files = {
         "adapter/adapter_model.safetensors": prefix.encode() * 10,
         "adapter/adapter_config.json": b'{"peft_type": "LORA"}',
@@ -172,7 +190,7 @@ def success(bucket, prefix, mode):
         gate = {"passed": False, "reasons": ["Held-out loss rose from 3.00 to 4.00."]}
     return {
         "outcome": "succeeded",
-        "base_model": {"name": "stand-in", "revision": "1"},
+        "base_model": {"name": base_model, "revision": "1"},
         "artifacts": artifacts,
         "metrics": METRICS,
         "gate": gate,

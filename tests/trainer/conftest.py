@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,14 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory, smollm2_tokenizer: 
 
 
 @pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """`train.main` installs a handler; the test process keeps its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
 def new_job(
     storage_url: str, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Any]]:
@@ -94,6 +103,7 @@ def new_job(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_url)
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     monkeypatch.setenv("TUNER_BASE_MODEL_DIR", str(tiny_model_dir))
+    monkeypatch.delenv("CLOUD_ML_JOB_ID", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "functions"))
     from google.cloud import storage
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,51 @@ def test_progress_is_rewritten_while_nothing_happens() -> None:
         progress.enter("loading")
         until(lambda: len(published) >= 5)
     assert b'"loading"' in published[-1]
+
+
+class Beats:
+    """A `Progress` with a clock that stands still until it is moved, and the rows it publishes."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 31, 8, tzinfo=UTC)
+        self._published: list[bytes] = []
+        self.progress = Progress(self._published.append, beat_seconds=0.001, clock=lambda: self.now)
+
+    def next_row(self) -> dict[str, object]:
+        """The live row of a beat that began after this call."""
+        count = len(self._published)
+        until(lambda: len(self._published) >= count + 2)
+        row: dict[str, object] = json.loads(self._published[-1].splitlines()[-1])
+        return row
+
+
+PROGRESS: dict[str, Callable[[Progress], None]] = {
+    "enter": lambda progress: progress.enter("saving"),
+    "advance": lambda progress: progress.advance(1),
+    "touch": lambda progress: progress.touch(),
+    "record_step": lambda progress: progress.record_step(1, 2.0, 0.1, 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", PROGRESS)
+def test_a_beat_does_not_count_as_progress_and_work_does(kind: str) -> None:
+    beats = Beats()
+    with beats.progress as progress:
+        progress.enter("training", steps=2)
+        first = beats.next_row()
+        beats.now += timedelta(minutes=1)
+        second = beats.next_row()
+        PROGRESS[kind](progress)
+        third = beats.next_row()
+    assert [first["at"], second["at"]] == ["2026-01-31T08:00:00.000Z", "2026-01-31T08:01:00.000Z"]
+    assert first["progressed_at"] == second["progressed_at"] == "2026-01-31T08:00:00.000Z"
+    assert third["progressed_at"] == "2026-01-31T08:01:00.000Z"
+
+
+def test_the_first_beat_counts_from_the_beginning() -> None:
+    beats = Beats()
+    with beats.progress:
+        assert beats.next_row()["progressed_at"] == "2026-01-31T08:00:00.000Z"
 
 
 def test_a_failing_heartbeat_does_not_stop_training() -> None:

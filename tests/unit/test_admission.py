@@ -244,6 +244,7 @@ def entry(run_id: str = "a", *, priority: int = 0, hours_ago: float = 0) -> Queu
         deadline_at=NOW + timedelta(days=7),
         seq=1,
         published_seq=1,
+        errors=0,
         parked=False,
         preset="smollm2-135m",
         lanes=("vertex-t4",),

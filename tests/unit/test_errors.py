@@ -53,7 +53,25 @@ def test_a_missing_resource_is_named_with_the_fix(
     assert isinstance(explained, MissingResource)
     assert words in str(explained)
     assert "bucket p-runs" in str(explained)
-    assert "deploy.sh" in str(explained)
+    assert re.search("Create it again|Grant it the role", str(explained))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            "404 POST https://storage.googleapis.com/upload/storage/v1/b/p-work/o?x: …",
+            "bucket p-work",
+        ),
+        ("404 Topic not found (projects/p/topics/run-events)", "topic run-events"),
+        ("403 denied on projects/p/subscriptions/converter", "subscription converter"),
+    ],
+    ids=["bucket", "topic", "subscription"],
+)
+def test_a_refusal_that_names_its_resource_is_believed(text: str, named: str) -> None:
+    explained = explain(google_exceptions.NotFound(text), "buckets or topics")
+    assert explained is not None
+    assert str(explained).startswith(f"The {named} does not exist.")
 
 
 @pytest.mark.parametrize(

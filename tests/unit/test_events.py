@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.api_core.retry import Retry
 from google.pubsub_v1.types import PubsubMessage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,8 +36,13 @@ class RecordingPublisher:
     def __init__(self) -> None:
         self.published: list[tuple[str, PubsubMessage]] = []
 
-    def publish(self, *, topic: str, messages: list[PubsubMessage], timeout: float) -> object:
-        assert timeout > 0
+    def publish(
+        self, *, topic: str, messages: list[PubsubMessage], retry: Retry, timeout: float
+    ) -> object:
+        # Without a bounded retry of ours the client goes on for ten minutes in an outage.
+        assert 0 < timeout <= 10
+        assert retry.timeout <= 10
+        assert len(messages) <= 1000, "Pub/Sub refuses more in one call"
         self.published += [(topic, message) for message in messages]
         return None
 
@@ -231,3 +237,15 @@ def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct])
         "name", "generation", "place", "fix",
     }  # fmt: skip
     assert set(type_.__struct_fields__) <= known
+
+
+def test_a_long_history_is_published_in_calls_that_pubsub_takes(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    """A run that waited for weeks may have more changes than one call may carry."""
+    run = a_run()
+    for number in range(1200):
+        run = run.remark(at=NOW, reason=f"reason {number}", by="submitter", wait=None)
+    events.publish_changes(run)
+    seqs = [int(message.attributes["seq"]) for _, message in publisher.published]
+    assert seqs == list(range(1, 1202))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support import stand_in_trainer
+from tuner.requests import BASE_MODELS
 from tuner.training_job import FailureKind, Hyperparameters, JobSpec
 
 TRAINER_DIR = Path(__file__).parents[2] / "trainer_image"
@@ -47,6 +49,16 @@ def test_every_preset_loads_and_resolves(path: Path) -> None:
 
 def test_there_are_presets() -> None:
     assert [path.stem for path in PRESET_FILES] == ["mistral-7b", "smollm2-135m"]
+
+
+@pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: path.stem)
+def test_a_preset_trains_the_base_model_that_the_controller_expects(path: Path) -> None:
+    """A result that names another base model is not believed."""
+    assert settings.load_preset(path).base_model == BASE_MODELS[path.stem]
+
+
+def test_the_stand_in_trains_the_same_base_models() -> None:
+    assert stand_in_trainer.BASE_MODELS == BASE_MODELS
 
 
 def test_every_problem_of_a_preset_is_reported_at_once(tmp_path: Path) -> None:

@@ -121,11 +121,12 @@ def test_the_table_holds_every_state() -> None:
     assert set(TRANSITIONS) == set(RunState)
 
 
-def test_terminal_states_are_these_and_lead_nowhere() -> None:
+def test_terminal_states_are_these_and_only_a_rejected_run_may_be_asked_for_again() -> None:
     assert {state.value for state in TERMINAL} == {
         "succeeded", "held", "failed", "cancelled", "expired", "rejected",
     }  # fmt: skip
-    assert all(not TRANSITIONS[state] for state in TERMINAL)
+    leading_on = {state: TRANSITIONS[state] for state in TERMINAL if TRANSITIONS[state]}
+    assert leading_on == {RunState.REJECTED: {RunState.REQUESTED}}
 
 
 @pytest.mark.parametrize("state", [state for state in RunState if state not in TERMINAL])

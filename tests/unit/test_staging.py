@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -137,6 +139,35 @@ def test_the_trainers_source_has_recipe_presets_and_contract(staged: Path) -> No
     presets = {path.name for path in (ROOT / "trainer_image" / "presets").glob("*.toml")}
     assert presets
     assert {path.name for path in (folder / "presets").iterdir()} == presets
+
+
+def test_the_trainers_folder_is_a_build_context(staged: Path) -> None:
+    """The Dockerfile is there, with what it copies."""
+    folder = staged / "trainer"
+    dockerfile = (folder / "Dockerfile").read_text()
+    assert (folder / ".dockerignore").is_file()
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.M)
+    assert copied
+    for pattern in " ".join(copied).split():
+        assert list(folder.glob(pattern)), pattern
+
+
+@pytest.mark.parametrize(
+    "out", ["", "functions", "functions/tuner", "functions/new", "trainer_image", "functions/.."]
+)
+def test_staging_over_the_sources_is_refused(tmp_path: Path, out: str) -> None:
+    """In a copy: without the refusal, its functions would be removed."""
+    for name in ("functions", "trainer_image"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    before = sorted(tmp_path.rglob("*"))
+    refused = subprocess.run(
+        [sys.executable, "-B", str(tmp_path / "functions/stage.py"), str(tmp_path / out)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "holds the sources or lies among them" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_staging_again_leaves_nothing_of_before(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ Pair = tuple[str, str]
 
 # What programs write in a persona's place when its model cannot be reached.
 _CANNED = re.compile(
-    r"\[\s*note:[^\]]*\b(?:api[ _-]?key|integration|not (?:configured|available|connected))\b"
+    r"\[\s*note:[^\]]{0,200}\b(?:api[ _-]?key|integration|not (?:configured|available|connected))\b"
     r"|\b(?:invalid|missing|requires?(?: an?)?|no) api[ _-]?key\b"
     r"|^\s*(?:error|exception|traceback)\b\s*[:(]",
     re.IGNORECASE,

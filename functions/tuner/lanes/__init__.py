@@ -60,13 +60,20 @@ class Invalid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotAllowed:
+    """No job: the deployment lacks a permission, an API or a project. Not this run's fault."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unclear:
     """There may be a job: the reply was lost. Never a reason to call again."""
 
     text: str
 
 
-LaunchReply = Launched | QuotaRefused | RateLimited | Invalid | Unclear
+LaunchReply = Launched | QuotaRefused | RateLimited | Invalid | NotAllowed | Unclear
 
 
 class JobPhase(StrEnum):

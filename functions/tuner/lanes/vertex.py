@@ -21,6 +21,7 @@ from tuner.lanes import (
     JobStatus,
     Launched,
     LaunchReply,
+    NotAllowed,
     QuotaRefused,
     RateLimited,
     Unclear,
@@ -68,9 +69,8 @@ _UNFINISHED_FILTER = " OR ".join(
     for state in ("QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 )
 
-# A refusal that says definitely that there is no job, and that asking again is of no use.
-_DEFINITE = (
-    google_exceptions.BadRequest,  # parent of gRPC's InvalidArgument and FailedPrecondition
+# No job, because the deployment lacks something; it may be put right while runs wait.
+_NOT_ALLOWED = (
     google_exceptions.Forbidden,
     google_exceptions.Unauthorized,
     google_exceptions.NotFound,
@@ -128,8 +128,10 @@ class VertexT4Lane:
             if metrics:
                 return QuotaRefused(metrics=metrics, text=error.message)
             return RateLimited(text=error.message)
-        except _DEFINITE as error:
+        except google_exceptions.BadRequest as error:  # also gRPC's InvalidArgument
             return Invalid(text=error.message)
+        except _NOT_ALLOWED as error:
+            return NotAllowed(text=error.message)
         except google_exceptions.GoogleAPICallError as error:
             # Deadline, unavailable, internal, and whatever is not known to be definite.
             return Unclear(text=f"{type(error).__name__}: {error.message}")
