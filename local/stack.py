@@ -103,6 +103,8 @@ class Stack:
                 "TUNER_TRAINING_SERVICE_ACCOUNT": (
                     f"ech0-vertex-training@{PROJECT}.iam.gserviceaccount.com"
                 ),
+                # The servers here list a job at once: no reason to look for a lost one for long.
+                "TUNER_LOOKUP_WINDOW_SECONDS": "15",
                 "TUNER_TICK_SECONDS": str(max(1, round(tick_seconds))),
                 "TUNER_VERTEX_ENDPOINT": f"localhost:{ports['vertex']}",
                 "TUNER_QUOTAS_ENDPOINT": f"localhost:{ports['vertex']}",

@@ -295,8 +295,8 @@ class Completion:
                 at=now,
                 by=BY,
                 reason=reason,
-                # The deadline is for waiting; the time with a job was none.
-                deadline_at=run.deadline_at + (now - attempt.intended_at),
+                # The deadline is for waiting; the time on a machine was none.
+                deadline_at=run.deadline_at + (now - (attempt.started_at or now)),
             ),
         )
 

@@ -14,7 +14,7 @@ import msgspec
 from tuner.admission import OPEN_LANE, LaneRegion, after_rate_limit, after_refusal
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict
-from tuner.ledger import Ledger
+from tuner.ledger import UNREADABLE, Ledger
 from tuner.log import fields
 
 log = logging.getLogger(__name__)
@@ -63,16 +63,19 @@ class LaneBook:
         )
 
     def _stored(self, lane: str, region: str) -> tuple[LaneRegion, int]:
-        """What the ledger holds, and its generation; a document that cannot be read is none."""
+        """What the ledger holds, and its generation; one that cannot be read tells nothing.
+
+        It is advice, so the next thing that is learned about the lane takes its place.
+        """
         name = _name(lane, region)
         try:
             return self._ledger.read_document(name, LaneRegion) or (OPEN_LANE, 0)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             log.exception(
                 "What is known of a lane cannot be read; going on without.",
                 extra=fields(object_name=name, alarm="unreadable-document"),
             )
-            return OPEN_LANE, 0
+            return OPEN_LANE, self._ledger.generation_of(name)
 
     def _change(self, lane: str, region: str, change: Callable[[LaneRegion], LaneRegion]) -> None:
         """Change what is stored now: another process may have written since our pass read it."""

@@ -88,6 +88,8 @@ class Launcher:
         finished = self._ledger.read_finished(run.run_id)
         if finished is not None and finished.run.seq >= run.seq:
             return False  # a ghost: the run ended while its request was delivered again
+        if finished is not None:
+            self._ledger.drop_rejection(run)
         if not self._previous_attempt_is_closed(run):
             return False
         now = self._clock()

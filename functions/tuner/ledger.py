@@ -37,6 +37,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _OPEN = "open/"
 
+#: What reading a document raises whose bytes nobody of ours can have written.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -103,11 +106,15 @@ class Ledger:
         """Open a rejected run again, as `Run.asked_again` made it, and drop its rejection.
 
         Its `seq` is higher than the rejection's: that tells a run asked for again from the ghost of
-        an old one, should we die between the two steps.
+        an old one, should we die between the two steps. Raises LedgerConflict while the rejection
+        is not closed yet.
         """
         stored, is_new = self._open(run)
         if is_new:
-            self.drop_rejection(run.run_id)
+            self.drop_rejection(run)
+        elif stored.run.state is RunState.REJECTED:
+            # Its open object is still being closed. Acknowledged now, the request would be lost.
+            raise LedgerConflict(f"{run.run_id} was asked for again while it was closed")
         return stored, is_new
 
     def _open(self, run: Run) -> tuple[Stored, bool]:
@@ -121,10 +128,14 @@ class Ledger:
             return known, False
         return Stored(run=run, generation=generation), True
 
-    def drop_rejection(self, run_id: str) -> None:
-        """Remove the finished record of a rejected run that was opened again."""
-        with contextlib.suppress(google_exceptions.NotFound):
-            self._bucket.delete_blob(f"runs/{run_id}.json")
+    def drop_rejection(self, run: Run) -> None:
+        """Remove the rejection that came before `run` was opened again, never a later ending."""
+        name = f"runs/{run.run_id}.json"
+        found = self.read_document(name, Run)
+        if found is None or found[0].seq >= run.seq:
+            return
+        with contextlib.suppress(google_exceptions.NotFound, google_exceptions.PreconditionFailed):
+            self._bucket.delete_blob(name, if_generation_match=found[1])
 
     def read(self, run_id: str) -> Stored | None:
         """The record of a run, finished or open, or None. Raises NewerRecord."""
@@ -226,6 +237,11 @@ class Ledger:
         if decode(raw, _Header).schema_version > SCHEMA_VERSION:
             raise NewerRecord(f"{name} was written by a newer release; deploy that one.")
         return decode(raw, type_), blob.generation
+
+    def generation_of(self, name: str) -> int:
+        """The generation of a document, readable or not; 0 when there is none."""
+        blob = self._bucket.get_blob(name)
+        return blob.generation if blob is not None else 0
 
     def write_document(self, name: str, document: msgspec.Struct, generation: int) -> int:
         """Write a document over `generation` (0: create). Raises LedgerConflict."""

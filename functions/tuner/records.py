@@ -81,7 +81,7 @@ class Records:
             return
         run = stored.run
         if finished is not None and finished.run.seq < run.seq and not run.is_terminal:
-            self.ledger.drop_rejection(run.run_id)
+            self.ledger.drop_rejection(run)
             finished = None
         if finished is not None:
             final = finished.run.evolve(published_seq=min(run.published_seq, finished.run.seq))

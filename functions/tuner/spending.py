@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from tuner.clock import NewId
-from tuner.ledger import Ledger
+from tuner.ledger import UNREADABLE, Ledger
 from tuner.log import fields
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Spending:
         name = f"spend/{now.date().isoformat()}.json"
         try:
             found = self._ledger.read_document(name, DailySpend)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             log.exception(
                 "The day's spending cannot be read; nothing is launched.",
                 extra=fields(object_name=name, alarm="unreadable-document"),

@@ -120,8 +120,7 @@ class Submitter:
                 self._places.attempt_prefix(run_id, run.attempt.number),
             )
         now = self._clock()
-        waiting = (RunState.REQUESTED, RunState.WAITING, RunState.SUBMITTING)
-        waited = human_duration(sum(run.seconds_in(state, until=now) for state in waiting))
+        waited = human_duration((now - run.requested_at - _time_on_machines(run)).total_seconds())
         self._records.save(
             stored,
             run.advance(
@@ -277,6 +276,12 @@ def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: dateti
         # Still waiting, for another reason: a change that consumers see, but no new state.
         return run.remark(at=now, reason=reason, by=BY, wait=wait)
     return run.advance(RunState.WAITING, at=now, reason=reason, by=BY, wait=wait)
+
+
+def _time_on_machines(run: Run) -> timedelta:
+    """How long the run's jobs ran; a job that stood in the platform's queue waited."""
+    ran = (a.ended_at - a.started_at for a in run.attempts if a.started_at and a.ended_at)
+    return sum(ran, timedelta())
 
 
 def _rotated(entries: list[QueueEntry], cursor: str) -> list[QueueEntry]:

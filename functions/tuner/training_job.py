@@ -8,7 +8,8 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
 
     attempts/<n>/job.json        JobSpec, written by the submitter before the create call
     attempts/<n>/owner           Owner, created once (generation 0): who may train this attempt
-    attempts/<n>/metrics.jsonl   progress, rewritten at least every 10 s; its age is the heartbeat
+    attempts/<n>/metrics.jsonl   progress, rewritten at least every 10 s; its last row's
+                                 `progressed_at` says when training last got on
     attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
     attempts/<n>/samples.json    replies before and after training, for held-out prompts
     checkpoints/                 shared by the attempts of a run

@@ -27,7 +27,7 @@ def _tuner(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env={**kept, "TUNER_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=120,
         check=False,
     )
 
@@ -99,28 +99,37 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in answer.stderr
 
 
-def test_a_retry_of_a_run_that_succeeded_says_so_and_is_a_new_run(finished: Finished) -> None:
-    """Its number is the first that no run has yet; the record of the old run stays as it is."""
-    home = finished.stack.layout.root
+def test_a_retry_is_a_new_run_that_can_be_followed_to_its_end(finished: Finished) -> None:
+    """Its number is the first that is free. It is cancelled: the adapter stays the latest."""
+    home, old = finished.stack.layout.root, finished.run
+    ledger = finished.stack.connection.ledger
+    with subprocess.Popen(
+        [TUNER, "retry", old.run_id, "--follow", "--json"],
+        env={**os.environ, "TUNER_HOME": str(home)}, stdout=subprocess.PIPE, text=True,
+    ) as following:  # fmt: skip
+        assert following.stdout is not None
+        requested = json.loads(following.stdout.readline())
+        new = wait.until(lambda: ledger.read(requested["run_id"]), 60).run
+        refused = _tuner(home, "retry", new.run_id)
+        cancelled = _tuner(home, "cancel", new.run_id)
+        news = [json.loads(line) for line in following.stdout]
+        assert following.wait(60) == 1
+    assert (refused.returncode, "has not ended" in refused.stderr) == (2, True), refused
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert [line["state"] for line in news if line["event"] == "changed"][-1] == "cancelled"
+    assert new.request.rerun == old.request.rerun + 1
+    assert new.request.requested_by.reference == f"tuner retry {old.run_id}"
+
+
+def test_a_retry_of_a_run_that_succeeded_says_so(finished: Finished) -> None:
+    home, ledger = finished.stack.layout.root, finished.stack.connection.ledger
     retried = _tuner(home, "retry", finished.run.run_id)
     assert retried.returncode == 0, retried.stderr
     assert f"{finished.run.run_id} has succeeded" in retried.stdout
     new_id = retried.stdout.split()[-1]
-    ledger = finished.stack.connection.ledger
-    new = wait.until(lambda: ledger.read(new_id), 60).run
-    assert new.request.rerun == finished.run.request.rerun + 1
-    assert new.request.requested_by.reference == f"tuner retry {finished.run.run_id}"
-    refused = _tuner(home, "retry", new_id)
-    assert (refused.returncode, "has not ended" in refused.stderr) == (2, True), refused
+    wait.until(lambda: ledger.read(new_id), 60)
     assert _tuner(home, "cancel", new_id).returncode == 0
     wait.until(lambda: ledger.read_finished(new_id), 60)
-
-    followed = _tuner(home, "retry", new_id, "--follow", "--json")
-    lines = [json.loads(line) for line in followed.stdout.splitlines()]
-    assert lines[0]["event"] == "requested"
-    assert lines[0]["request"]["rerun"] == new.request.rerun + 1
-    assert [line["state"] for line in lines if line["event"] == "changed"][-1] == "succeeded"
-    assert followed.returncode == 0, followed.stderr
 
 
 def test_without_a_stack_or_a_project_it_says_how_to_get_one(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_directory_of_somebody_else_is_not_made_ours(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     mode = tmp_path.stat().st_mode
     with pytest.raises(StartFailed, match="not a state directory"):
-        control.up(Layout(tmp_path), arguments=ARGUMENTS)
+        control.up(Layout(tmp_path), arguments=ARGUMENTS, die_with_parent=True)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     assert tmp_path.stat().st_mode == mode
 

@@ -1,8 +1,9 @@
 """Running a command where every packet that wants to leave the machine is seen, and goes nowhere.
 
 A network namespace with the loopback interface, and one end of a cable that leads nowhere, which
-holds the default route and the way to the name server: what tries to reach any other address, or to resolve a name, sends a packet there,
-and the interface counts it. Covers every process, whatever language it is written in.
+holds the default route and the way to the name server: what tries to reach any other address, or to
+resolve a name, sends a packet there, and the interface counts it. Covers every process, whatever
+language it is written in.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def main():
         parser.add_argument(option, required=True)
     options = parser.parse_args()
     bucket_name, _, prefix = options.run_uri.removeprefix("gs://").partition("/")
-    bucket = Bucket(os.environ["STAND_IN_STORAGE"], bucket_name)
+    bucket = Bucket(os.environ["STORAGE_EMULATOR_HOST"], bucket_name)
     attempt_prefix = f"{prefix}/attempts/{options.attempt}"
     orders = json.loads(bucket.read(f"{attempt_prefix}/job.json"))
     assert orders["claim_id"] == options.claim_id, "these are another job's orders"
@@ -154,6 +154,10 @@ def train(bucket, prefix, orders, job_id):
     content = json.dumps(result).encode()
     if mode == "oversized":
         content += b" " * (1 << 20)
+    if mode == "nested":
+        content = b'{"invented": ' + b"[" * 100_000
+    if mode == "not_utf8":
+        content = content.replace(b"HuggingFaceTB", b"\xff")
     name = orders["result_uri"].removeprefix("gs://").partition("/")[2]
     bucket.write(name, content)
     return 1 if message else 0
@@ -167,6 +171,14 @@ def success(bucket, prefix, mode, base_model):
     }
     if mode == "not_a_lora":
         files["adapter/adapter_config.json"] = b'{"peft_type": "IA3"}'
+    if mode == "large_config":
+        files["adapter/adapter_config.json"] += b" " * (1 << 16)
+    if mode == "nested_config":
+        files["adapter/adapter_config.json"] = b"[" * 60_000
+    if mode == "names_the_card":
+        files["run.json"] = b"{}"
+    if mode == "names_another_folder":
+        files["evil/x"] = b"x"
     artifacts = []
     for name, content in files.items():
         artifacts.append(
@@ -183,6 +195,13 @@ def success(bucket, prefix, mode, base_model):
         artifacts[0]["size_bytes"] += 1
     if mode == "missing_artifact":
         artifacts.pop()
+    if mode == "names_one_twice":
+        artifacts.append(artifacts[0])
+    if mode == "another_base_model":
+        base_model = "somebody/else"
+    metrics = METRICS
+    if mode == "loss_did_not_fall":
+        metrics = METRICS | {"held_out_loss_after": METRICS["held_out_loss_before"]}
     if mode == "replaced_artifact":
         bucket.write(f"{prefix}/adapter/adapter_model.safetensors", b"something else")
     gate = {"passed": True, "reasons": []}
@@ -192,7 +211,7 @@ def success(bucket, prefix, mode, base_model):
         "outcome": "succeeded",
         "base_model": {"name": base_model, "revision": "1"},
         "artifacts": artifacts,
-        "metrics": METRICS,
+        "metrics": metrics,
         "gate": gate,
     }
 

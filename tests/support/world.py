@@ -58,7 +58,7 @@ class World:
                 self.folder / "vertex",
                 job_command=[sys.executable, "-I", "-S", str(TRAINER)],
                 job_environment={
-                    "STAND_IN_STORAGE": shared.storage_endpoint,
+                    "STORAGE_EMULATOR_HOST": shared.storage_endpoint,
                     "STAND_IN_DIR": str(self.trainer_folder),
                 },
                 certificate_path=certificate,
@@ -124,12 +124,15 @@ class World:
     def new_id(self) -> str:
         return f"id{next(self._ids):08d}"
 
-    def new_controller(self, death: Death | None = None) -> Controller:
-        """A fresh controller process; `death` counts its calls and may end it."""
+    def new_controller(self, death: Death | None = None, publisher: Any = None) -> Controller:
+        """A fresh controller process; `death` counts its calls and may end it.
+
+        `publisher` takes the place of the shared one.
+        """
         return controllers.build(
             self.settings,
             storage_endpoint=self.shared.storage_endpoint,
-            publisher=self.shared.publisher,
+            publisher=publisher or self.shared.publisher,
             vertex_channel=self.channel,
             clock=self.clock,
             new_id=self.new_id,

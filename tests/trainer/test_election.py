@@ -39,7 +39,7 @@ def run(
 ) -> Run:
     """Runs a job under one of the platform's ids ("" when it has none); its exit code."""
     (tmp_path / "modes.json").write_text('{"default": "succeed"}')
-    monkeypatch.setenv("STAND_IN_STORAGE", storage_url)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_url)
     monkeypatch.setenv("STAND_IN_DIR", str(tmp_path))
 
     def start(job: Job, job_id: str) -> int:

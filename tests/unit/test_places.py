@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tuner.errors import RejectedUpload
 from tuner.places import Places, parse_result_name, persona_of
-from tuner.requests import Persona
+from tuner.training_job import Persona
 
 PLACES = Places(project="proj", prefix="p")
 

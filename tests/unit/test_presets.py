@@ -14,8 +14,8 @@ from tuner.training_job import FailureKind, Hyperparameters, JobSpec
 TRAINER_DIR = Path(__file__).parents[2] / "trainer_image"
 sys.path.insert(0, str(TRAINER_DIR))
 
-import settings  # noqa: E402
-from failures import TrainerError  # noqa: E402
+import settings  # type: ignore[import-not-found]  # noqa: E402
+from failures import TrainerError  # type: ignore[import-not-found]  # noqa: E402
 
 PRESET_FILES = sorted((TRAINER_DIR / "presets").glob("*.toml"))
 

@@ -1,0 +1,117 @@
+"""A trainer may write anything; only a true result of a run that still wants it is promoted."""
+
+import pytest
+
+from support.controllers import Death, Killed
+from tuner.errors import LedgerConflict
+from tuner.runs import RunState
+
+LIES = {
+    "loss_did_not_fall": "the loss did not fall",
+    "another_base_model": "another base model",
+    "names_the_card": "1 artifacts that no trainer writes",
+    "names_another_folder": "1 artifacts that no trainer writes",
+    "names_one_twice": "names an artifact twice",
+    "large_config": "adapter_config.json has 65",
+    "nested_config": "adapter_config.json is not JSON",
+    "nested": "The result document cannot be read",
+    "not_utf8": "The result document cannot be read",
+}
+
+
+def models(world):
+    return world.names(world.places.models_bucket_name)
+
+
+def latest(world):
+    return world.read(world.places.models_bucket_name, "nan/latest.json")["run_id"]
+
+
+def launched(world, **changes):
+    run_id = world.ask(**changes)
+    world.tick()
+    return run_id
+
+
+def test_no_lie_is_promoted_and_the_truth_after_them_is(make_world, caplog):
+    world = make_world(TUNER_MAX_ATTEMPTS="20")
+    first = launched(world)
+    world.finish(first)
+    before = models(world)
+    world.trainer("succeed", **{f"_{number}": lie for number, lie in enumerate(LIES, 1)})
+    run_id = launched(world, rerun=1)
+    for number, (lie, reason) in enumerate(LIES.items(), 1):
+        world.until_jobs_end()
+        world.controller.completion.check_run(run_id)
+        run = world.run(run_id)
+        assert run.state is RunState.WAITING, lie
+        assert run.attempts[number - 1].end_reason.startswith("The result could not be verified")
+        assert reason in run.reason, lie
+        assert models(world) == before, lie
+        assert latest(world) == first
+        world.controller.submitter.run_pass()
+    alarms = [r.fields.get("alarm") for r in caplog.records if "fields" in vars(r)]
+    assert alarms.count("untrusted-result") == len(LIES)
+    world.clock.advance(minutes=1)
+    assert world.finish(run_id).state is RunState.SUCCEEDED
+    assert latest(world) == run_id
+
+
+def test_a_forged_result_stands_in_no_log(world, caplog):
+    """What a trainer wrote may be conversation text."""
+    run_id = launched(world)
+    world.until_jobs_end()
+    work = world.storage.bucket(world.places.work_bucket_name)
+    forged = b'{"run_id": "What she told me in confidence"}'
+    work.blob(world.places.result_name(run_id, 1)).upload_from_string(forged)
+    world.controller.completion.check_run(run_id)
+    assert "could not be verified" in world.run(run_id).reason
+    assert "confidence" not in world.run(run_id).reason
+    assert "confidence" not in str([r.getMessage() + str(vars(r)) for r in caplog.records])
+
+
+# -- between the record and the promotion ------------------------------------------------------------
+
+
+def test_a_cancel_that_comes_before_the_record_keeps_the_adapter_back(world):
+    first = launched(world)
+    world.finish(first)
+    run_id = launched(world, rerun=1)
+    world.until_jobs_end()
+    stale = world.open_run(run_id)
+    world.cancel(run_id)
+    with pytest.raises(LedgerConflict):
+        world.controller.completion._reconcile(stale)
+    assert latest(world) == first
+    assert world.finish(run_id).state is RunState.CANCELLED
+    assert latest(world) == first
+
+
+class DiesBefore(Death):
+    """A death before the first call that names `text`."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def before(self, call):
+        super().before(call)
+        if self.text in call:
+            self.at = 1  # dead from now on
+            raise Killed(call)
+
+
+def test_what_was_recorded_but_not_promoted_is_promoted_by_the_next_tick(world):
+    run_id = launched(world)
+    world.until_jobs_end()
+    with pytest.raises(Killed):
+        world.new_controller(DiesBefore("latest.json")).completion.check_run(run_id)
+    assert world.state(run_id) is RunState.SUCCEEDED
+    world.clock.advance(minutes=1)
+    world.controller.submitter.run_pass()
+    assert world.open_run(run_id).run.state is RunState.SUCCEEDED, "completion's to close"
+    assert "nan/latest.json" not in models(world)
+    world.controller.completion.check_all()
+    assert latest(world) == run_id
+    assert world.controller.ledger.list_open() == []
+    assert world.story(run_id)[-1] == "succeeded"
