@@ -22,6 +22,7 @@ from console import views
 from console.connection import connect
 from console.errors import explain
 from console.feed import feed_of
+from console.fetching import fetch_model
 from console.following import Changed, Converted, News, follow_run, follow_upload
 from console.local_commands import app as local_app
 from console.operations import (
@@ -157,6 +158,21 @@ def show(
         _print_json(found)
     else:
         views.print_run(out, found, now=utc_now(), history=history)
+
+
+@app.command()
+def fetch(
+    run: RunArgument,
+    to: Annotated[Path | None, typer.Option(help="Where to; ./<display name> by default.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Download a run's adapter, each file checked against the record."""
+    connection = connect(os.environ)
+    target = fetch_model(connection, find_run(connection, run), to)
+    if as_json:
+        _print_json({"path": str(target)})
+    else:
+        out.print(f"{escape(str(target))}: adapter/ for PEFT, samples.json with replies.")
 
 
 @app.command()

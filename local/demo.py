@@ -196,6 +196,7 @@ def _report(
     out.print("Next, with your own file:")
     out.print("  .venv/bin/tuner local up")
     out.print("  .venv/bin/tuner drop FILE --persona NAME --follow")
+    out.print("  .venv/bin/tuner fetch RUN")
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -46,6 +47,22 @@ def test_show_tells_everything_of_one_run_from_the_start_of_its_id(finished: Fin
     assert run.model is not None
     for told in (run.model.uri, "attempt 1: vertex-t4 in us-central1", "Needs 4 training CPUs"):
         assert told in shown.stdout
+
+
+def test_fetch_brings_the_verified_adapter_and_never_overwrites(
+    finished: Finished, tmp_path: Path
+) -> None:
+    home, target = finished.stack.layout.root, tmp_path / "mine" / "ech0"
+    words = ("fetch", finished.run.run_id, "--to", str(target))
+    fetched = _tuner(home, *words)
+    assert fetched.returncode == 0, fetched.stderr
+    assert finished.run.model is not None
+    for artifact in finished.run.model.artifacts:
+        assert hashlib.sha256((target / artifact.name).read_bytes()).hexdigest() == artifact.sha256
+    again = _tuner(home, *words)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert [path.name for path in target.parent.iterdir()] == ["ech0"]
 
 
 def test_json_is_the_stored_record(finished: Finished) -> None:

@@ -33,7 +33,7 @@ def read_conversations(raw: bytes) -> Reading:
 def _shape(document: object) -> str:
     """The structure of a document in a few words, without its content."""
     if isinstance(document, dict):
-        return f"an object with {len(document)} keys"
+        return f"an object with {len(document)} key{'' if len(document) == 1 else 's'}"
     if isinstance(document, list):
         return f"a list of {len(document)} items"
     return f"a single {type(document).__name__}"
