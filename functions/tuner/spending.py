@@ -42,7 +42,14 @@ class Spending:
 
     def refusal(self) -> str | None:
         """Why nothing may be launched now, or None."""
-        found = self._ledger.read_document("config/paused.json", Paused)
+        try:
+            found = self._ledger.read_document("config/paused.json", Paused)
+        except UNREADABLE:
+            log.exception(
+                "The paused switch cannot be read; nothing is launched.",
+                extra=fields(object_name="config/paused.json", alarm="unreadable-document"),
+            )
+            return "The paused switch (config/paused.json) cannot be read. Correct or delete it."
         if found and found[0].paused:
             return f"Paused by {found[0].by or 'the operator'}; nothing is launched until resumed."
         return None

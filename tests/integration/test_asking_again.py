@@ -60,7 +60,8 @@ def test_a_rejected_run_trains_once_it_is_asked_for_rightly(world, wrong, right)
     assert len(world.trained(run_id)) == 1
 
 
-def test_a_run_without_a_dataset_trains_when_it_is_asked_for_with_one(world):
+def rejected_without_a_dataset(world):
+    """As `rejected`, for a dataset that comes only afterwards."""
     request = world.request()
     work = world.storage.bucket(world.places.work_bucket_name)
     prefix = world.places.dataset_prefix("nan", request.dataset_id)
@@ -70,6 +71,11 @@ def test_a_run_without_a_dataset_trains_when_it_is_asked_for_with_one(world):
     world.tick()
     assert world.state(run_id) is RunState.REJECTED
     work.blob(f"{prefix}/receipt.json").upload_from_string(receipt)
+    return request, run_id
+
+
+def test_a_run_without_a_dataset_trains_when_it_is_asked_for_with_one(world):
+    request, run_id = rejected_without_a_dataset(world)
     assert ask(world, request, requested_by=SOMEBODY_ELSE) == run_id
     assert world.run(run_id).history[-1].by == "person:mo"
     assert world.finish(run_id).state is RunState.SUCCEEDED
@@ -160,7 +166,8 @@ def test_a_slow_removal_takes_no_later_rejection_away(world):
 
 
 def test_a_ghost_of_a_rejected_run_is_removed(world):
-    request, run_id = rejected(world, budget_usd=0.01)
+    """Though what was refused would be accepted by now: nobody asked again."""
+    request, run_id = rejected_without_a_dataset(world)
     ended = world.run(run_id)
     ledger = world.controller.ledger
     ledger._write_run(Run.requested(request, at=world.clock()), 0)

@@ -32,6 +32,18 @@ def pause(world, paused):
     )
 
 
+def test_a_paused_switch_that_cannot_be_read_holds_everything_with_a_reason(world):
+    """Safe side: whoever wrote it wanted something; nothing is paid for until that is clear."""
+    bucket = world.storage.bucket(world.places.runs_bucket_name)
+    bucket.blob("config/paused.json").upload_from_string(b"{paused")
+    run_id = world.ask()
+    world.tick()
+    assert world.state(run_id) is RunState.WAITING
+    assert "config/paused.json" in world.run(run_id).reason
+    bucket.blob("config/paused.json").delete()
+    assert world.finish(run_id).state is RunState.SUCCEEDED
+
+
 def test_nothing_is_launched_while_paused(world):
     pause(world, True)
     run_id = world.ask()

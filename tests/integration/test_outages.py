@@ -90,12 +90,12 @@ def test_a_run_is_cancelled_while_no_event_can_be_published(world, outage):
     assert world.controller.ledger.list_open() == []
 
 
-# -- Cloud Quotas and the list of jobs ---------------------------------------------------------------
+# -- Cloud Quotas and the list of jobs -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("operation", ["ListQuotaInfos", "ListCustomJobs"])
 def test_runs_are_tried_while_the_quota_cannot_be_read(world, caplog, operation):
-    world.control.queue_fault(operation, FaultKind.INTERNAL)
+    world.control.queue_fault(operation, FaultKind.UNAVAILABLE)
     run_id = world.ask()
     world.tick()
     assert "quota-unreadable" in alarms(caplog)
@@ -108,7 +108,7 @@ def test_a_run_that_waits_for_quota_goes_on_waiting_while_it_cannot_be_read(worl
     world.shut_quota()
     run_id = world.ask()
     world.tick(2)
-    world.control.queue_fault("ListQuotaInfos", FaultKind.INTERNAL, times=5)
+    world.control.queue_fault("ListQuotaInfos", FaultKind.UNAVAILABLE, times=5)
     world.tick(5, seconds=10)
     assert world.state(run_id) is RunState.WAITING
     assert world.run(run_id).errors == 0
@@ -117,7 +117,7 @@ def test_a_run_that_waits_for_quota_goes_on_waiting_while_it_cannot_be_read(worl
     assert world.finish(run_id).state is RunState.SUCCEEDED
 
 
-# -- errors of one run -------------------------------------------------------------------------------
+# -- errors of one run -----------------------------------------------------------------------------
 
 
 def look_at(world, run_id, error=None):
@@ -179,7 +179,7 @@ def test_a_parked_run_still_expires(world):
     assert world.story(run_id)[-1] == "expired"
 
 
-# -- documents that cannot be read -------------------------------------------------------------------
+# -- documents that cannot be read -----------------------------------------------------------------
 
 
 def put(world, name, body):

@@ -70,7 +70,7 @@ def test_a_forged_result_stands_in_no_log(world, caplog):
     assert "confidence" not in str([r.getMessage() + str(vars(r)) for r in caplog.records])
 
 
-# -- between the record and the promotion ------------------------------------------------------------
+# -- between the record and the promotion ----------------------------------------------------------
 
 
 def test_a_cancel_that_comes_before_the_record_keeps_the_adapter_back(world):

@@ -129,7 +129,9 @@ def build(
     lanes = {lane.name: lane}
     reader = QuotaReader(
         project=places.project,
-        list_quota_infos=lambda parent: quotas.list_quota_infos(parent=parent),
+        list_quota_infos=lambda parent: quotas.list_quota_infos(
+            parent=parent, timeout=20.0, retry=None
+        ),
         list_unfinished_jobs=lambda region: unfinished_jobs(jobs, places.project, region),
     )
     book = LaneBook(ledger, clock=clock, new_id=new_id, rng=random.Random(1))

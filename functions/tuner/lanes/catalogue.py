@@ -63,8 +63,9 @@ class Catalogue(Mapping[str, Lane]):
         project = self._settings.places.project
         return QuotaReader(
             project=project,
+            # No retry by the client: in an outage it goes on for longer than a pass may take.
             list_quota_infos=lambda parent: quotas.list_quota_infos(
-                ListQuotaInfosRequest(parent=parent, page_size=1000), timeout=30.0
+                ListQuotaInfosRequest(parent=parent, page_size=1000), timeout=20.0, retry=None
             ),
             list_unfinished_jobs=lambda region: unfinished_jobs(
                 self._jobs_client(region), project, region

@@ -69,8 +69,10 @@ _UNFINISHED_FILTER = " OR ".join(
     for state in ("QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 )
 
-# No job, because the deployment lacks something; it may be put right while runs wait.
+# No job, because the deployment lacks something (a role, an API, billing); it may be put right
+# while runs wait.
 _NOT_ALLOWED = (
+    google_exceptions.FailedPrecondition,
     google_exceptions.Forbidden,
     google_exceptions.Unauthorized,
     google_exceptions.NotFound,
@@ -128,10 +130,10 @@ class VertexT4Lane:
             if metrics:
                 return QuotaRefused(metrics=metrics, text=error.message)
             return RateLimited(text=error.message)
-        except google_exceptions.BadRequest as error:  # also gRPC's InvalidArgument
-            return Invalid(text=error.message)
         except _NOT_ALLOWED as error:
             return NotAllowed(text=error.message)
+        except google_exceptions.BadRequest as error:  # also gRPC's InvalidArgument
+            return Invalid(text=error.message)
         except google_exceptions.GoogleAPICallError as error:
             # Deadline, unavailable, internal, and whatever is not known to be definite.
             return Unclear(text=f"{type(error).__name__}: {error.message}")
