@@ -49,6 +49,18 @@ class LaneBook:
             ),
         )
 
+    def note_limits(self, lane: str, region: str, limits: dict[str, int | None]) -> None:
+        """Remember the limits of now for a refusal that came without: a rise then ends the wait."""
+        self._change(
+            lane,
+            region,
+            lambda known: (
+                known
+                if known.refused_limits or known.rate_limits or not known.refusals
+                else msgspec.structs.replace(known, refused_limits=limits)
+            ),
+        )
+
     def rate_limited(self, lane: str, region: str, *, text: str) -> None:
         self._change(
             lane, region, lambda known: after_rate_limit(known, text=text, now=self._clock())

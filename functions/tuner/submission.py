@@ -190,16 +190,22 @@ class Submitter:
         first: admission.Wait | None = None
         for lane in entry.lanes:
             for region in entry.regions or self._regions:
+                needs = self._lanes[lane].needs(entry.preset)
+                known = self._book.read(lane, region)
                 decision = admission.decide(
                     lane=lane,
                     region=region,
-                    needs=self._lanes[lane].needs(entry.preset),
-                    known=self._book.read(lane, region),
+                    needs=needs,
+                    known=known,
                     snapshot=snapshot,
                     now=self._clock(),
                 )
                 if isinstance(decision, admission.Admit):
                     return decision
+                if not known.refused_limits:
+                    self._book.note_limits(
+                        lane, region, admission.limits_for(needs, region, snapshot)
+                    )
                 first = first or decision
         assert first is not None, "a request names at least one lane"
         return first

@@ -65,6 +65,20 @@ def test_a_quota_refusal_after_launch_waits(world):
     assert world.finish(run_id).state is RunState.SUCCEEDED
 
 
+def test_a_grant_after_a_refusal_that_came_later_launches_at_the_next_tick(world):
+    """The refusal came without limits; the next pass remembers them, so a rise shows."""
+    world.control.queue_fault("CreateCustomJob", FaultKind.QUOTA_EXCEEDED_LATER)
+    run_id = launch(world)
+    world.shut_quota()
+    assert end(world, run_id).state is RunState.WAITING
+    world.tick(2, seconds=5)
+    jobs = len(world.jobs())
+    world.grant_quota()
+    world.tick(seconds=5)
+    assert len(world.jobs()) == jobs + 1, "although the lane backs off for a minute at least"
+    assert world.finish(run_id).state is RunState.SUCCEEDED
+
+
 def test_a_job_that_fails_before_it_starts_is_tried_again(world):
     world.control.queue_fault("CreateCustomJob", FaultKind.FAIL_BEFORE_START)
     run_id = launch(world)
