@@ -255,7 +255,7 @@ REFUSED = {
     ),
     "a list": (json.dumps([SECRET]).encode(), "no conversation format", "a list of 1 items"),
     "a text": (json.dumps(SECRET).encode(), "no conversation format", "a single str"),
-    "an empty history": (b'{"history": []}', "no conversation format", "an object with 1 keys"),
+    "an empty history": (b'{"history": []}', "no conversation format", "an object with 1 key"),
     "history of another kind": (b'{"history": {"a": 1}}', "no conversation format", "an object"),
 }
 
