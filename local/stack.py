@@ -105,7 +105,6 @@ class Stack:
                 ),
                 # The servers here list a job at once: no reason to look for a lost one for long.
                 "TUNER_LOOKUP_WINDOW_SECONDS": "15",
-                "TUNER_TICK_SECONDS": str(max(1, round(tick_seconds))),
                 "TUNER_VERTEX_ENDPOINT": f"localhost:{ports['vertex']}",
                 "TUNER_QUOTAS_ENDPOINT": f"localhost:{ports['vertex']}",
             }

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -165,11 +164,6 @@ class Ledger:
                     extra=fields(alarm="foreign-object", object_name=blob.name),
                 )
         return entries
-
-    def list_finished(self) -> Iterator[str]:
-        """Ids of finished runs."""
-        for blob in self._bucket.client.list_blobs(self._bucket, prefix="runs/"):
-            yield blob.name.removeprefix("runs/").removesuffix(".json")
 
     def finish(self, stored: Stored, run: Run) -> Stored:
         """Create the terminal record. The open object stays until `close`, after its last event.

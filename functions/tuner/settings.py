@@ -30,7 +30,6 @@ class Settings:
     max_attempts: int
     daily_cap_usd: float
     max_upload_bytes: int
-    tick_seconds: int
     lookup_window: timedelta
     vertex_endpoint: str | None
     quotas_endpoint: str | None
@@ -73,8 +72,6 @@ class Settings:
             max_upload_bytes=read.integer(
                 "TUNER_MAX_UPLOAD_BYTES", default=64 << 20, low=1, high=1 << 33
             ),
-            #: Seconds between ticks; only told to users, never waited for.
-            tick_seconds=read.integer("TUNER_TICK_SECONDS", default=60, low=1, high=3600),
             #: How long a job whose create call had no clear reply is looked up. Never lower it on
             #: a cloud: lists lag.
             lookup_window=timedelta(
