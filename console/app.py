@@ -1,14 +1,14 @@
 """`tuner`: drop a file, see what became of it, run everything on one machine.
 
-Exit codes: 0 as asked; 1 the run ended without a usable adapter, or a server failed; 2 wrong use,
-or nothing to talk to; 3 the upload was rejected; 130 interrupted.
+Exit codes: 0 as asked; 1 the run ended without a usable adapter, a server failed, or a file could
+not be read or written; 2 wrong use, or nothing to talk to; 3 the upload was rejected, or the file
+to convert was refused; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,16 +20,17 @@ from rich.markup import escape
 
 from console import views
 from console.connection import connect
-from console.errors import explain
 from console.feed import feed_of
 from console.fetching import fetch_model
 from console.following import Changed, Converted, News, follow_run, follow_upload
 from console.local_commands import app as local_app
+from console.offline import convert_command, formats_command
 from console.operations import (
     cancel_run,
     find_run,
     list_runs,
     request_again,
+    settle_persona,
     upload_file,
     wake_run,
 )
@@ -42,6 +43,8 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 app.add_typer(local_app, name="local")
+app.command("convert")(convert_command)
+app.command("formats")(formats_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -116,10 +119,17 @@ def _show_news(news: News, as_json: bool) -> None:
     elif isinstance(news, Converted):
         receipt = news.receipt
         dropped = ", ".join(f"{count} {name}" for name, count in receipt.dropped.items())
+        formats = ", ".join(dict.fromkeys(source.format for source in receipt.sources))
         out.print(
-            f"{receipt.pairs} pairs in, {receipt.kept} kept ({receipt.train} to train, "
+            f"{formats}: {receipt.pairs} pairs in, {receipt.kept} kept ({receipt.train} to train, "
             f"{receipt.eval} held out); dropped: {dropped or 'none'}. Run {news.run_id}"
         )
+        for source in receipt.sources:
+            if source.truncated:
+                err.print(
+                    f"[bold red]WARNING[/bold red]: {escape(source.truncated)}. Only what comes "
+                    "before is trained on: export it again."
+                )
     elif isinstance(news, UploadRejected):
         err.print(f"[red]Rejected[/red]: {escape(news.reason)} ({escape(news.place)}).")
         err.print(escape(news.fix))
@@ -127,6 +137,26 @@ def _show_news(news: News, as_json: bool) -> None:
         loss = "" if news.loss is None else f", loss {news.loss:.2f}"
         count = f" {news.step}/{news.steps}" if news.steps else ""
         out.print(f"              {news.phase}{count}{loss}", style="dim")
+
+
+@app.command()
+def persona(
+    name: Annotated[str, typer.Argument(help="The persona: a-z, 0-9, -.")],
+    speaker: Annotated[
+        str | None, typer.Option(help="Whose voice is learned, in chats between people.")
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Do not guess: one of `tuner formats`.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what is decided about a persona's uploads, or decide it; "" takes it back."""
+    settings = settle_persona(connect(os.environ), name, speaker=speaker, format_name=format_name)
+    if as_json:
+        _print_json(settings)
+    else:
+        out.print(f"speaker: {escape(settings.speaker or 'not set')}")
+        out.print(f"format: {escape(settings.format or 'recognised by its structure')}")
 
 
 @app.command()
@@ -215,16 +245,3 @@ def retry(
             out.print(f"Requested run {run_id}")
         if feed is not None:
             _follow(follow_run(connection, run_id, feed), as_json)
-
-
-def main() -> None:
-    """Entry point: errors that a user can mend are one sentence on stderr, not a traceback."""
-    try:
-        app()
-    except Exception as error:
-        explained = explain(error)
-        if explained is None:
-            raise
-        sentence, exit_code = explained
-        err.print(escape(sentence))
-        sys.exit(exit_code)

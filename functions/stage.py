@@ -21,14 +21,21 @@ _LANES = (
     "admission", "election", "isolation", "lane_book", "quota",
     "lanes/__init__", "lanes/catalogue", "lanes/vertex",
 )  # fmt: skip
-_CONVERSATIONS = (
-    "conversations/__init__", "conversations/ech0", "conversations/model",
-    "dataset/__init__", "dataset/curation", "dataset/receipt", "dataset/split", "dataset/writers",
-)  # fmt: skip
+_LIBRARY = _ROOT / "functions" / "tuner"
+
+
+def _all_of(folder: str) -> tuple[str, ...]:
+    """Every module below a folder of the library: a new format needs to be listed nowhere."""
+    files = sorted((_LIBRARY / folder).rglob("*.py"))
+    return tuple(str(file.relative_to(_LIBRARY).with_suffix("")) for file in files)
+
 
 #: Modules of the library that each source may use.
 LIBRARY: dict[str, tuple[str, ...]] = {
-    "converter": (*_COMMON, *_CONVERSATIONS, "conversion", "notifications"),
+    "converter": (
+        *_COMMON, *_all_of("conversations"), *_all_of("dataset"),
+        "conversion", "notifications", "persona_settings",
+    ),
     "submitter": (
         *_COMMON, *_LANES, "submission", "launching", "spending",
         "dataset/__init__", "dataset/receipt",
@@ -73,9 +80,8 @@ def stage(out: Path) -> dict[str, Path]:
         target = out / name
         if target.exists():
             shutil.rmtree(target)
-        library = _ROOT / "functions" / "tuner"
         files = _own_files(name)
-        files += [(library / f"{module}.py", f"tuner/{module}.py") for module in modules]
+        files += [(_LIBRARY / f"{module}.py", f"tuner/{module}.py") for module in modules]
         for source, relative in files:
             copy = target / relative
             copy.parent.mkdir(parents=True, exist_ok=True)

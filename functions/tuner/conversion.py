@@ -1,37 +1,54 @@
 """From an upload to a dataset and a training request, or to a rejection with the reason.
 
-A dataset's id is the hash of its rows. The map from upload generation to dataset is stored before
-the request is published, so that a redelivery publishes the same request and reads nothing again.
+An upload is streamed: memory does not grow with it, beyond a few bytes for each pair. A dataset's
+id is the hash of its rows. The map from upload generation to dataset is stored before the request
+is published, so that a redelivery publishes the same request and reads nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from urllib.parse import unquote
 
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.clock import Clock, NewId
-from tuner.conversations import Reading, read_conversations
-from tuner.dataset.curation import curate
-from tuner.dataset.receipt import Receipt, Source
-from tuner.dataset.split import MIN_PAIRS, split
-from tuner.dataset.writers import chat_jsonl
-from tuner.errors import LedgerConflict, RejectedUpload
+from tuner.conversations import Options, Reading
+from tuner.conversations.containers import Limits
+from tuner.conversations.sessions import Cutter, Example
+from tuner.conversations.sources import BucketObject
+from tuner.dataset.accounts import sources
+from tuner.dataset.curation import Curation
+from tuner.dataset.draft import PARTS, Draft, Drafting, part_of
+from tuner.dataset.receipt import Receipt
+from tuner.dataset.rows import encoder
+from tuner.dataset.split import MIN_PAIRS, position
+from tuner.dataset.upload import DatasetUpload
+from tuner.errors import LedgerConflict, RejectedUpload, TransientError
 from tuner.events import Events, UploadRejected
 from tuner.ledger import Ledger, is_missing_bucket
 from tuner.log import fields
 from tuner.notifications import ObjectFinalized
+from tuner.persona_settings import PersonaSettings, read_persona_settings
 from tuner.places import DEFAULT_PERSONA, Places, persona_of
 from tuner.requests import PresetName, RequestedBy, TrainingRequest
-from tuner.training_job import dataset_digest, encode
+from tuner.training_job import encode
 
 log = logging.getLogger(__name__)
 
 #: The longest name that Cloud Storage takes.
 _MAX_NAME_BYTES = 1024
+#: How many times an upload's own limit its text may be, once it is unpacked.
+_MAX_UNPACKED = 4
+
+
+class ChangedWhileRead(TransientError):
+    """One generation of an object gave different rows twice."""
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,46 +123,30 @@ class Converter:
 
     def _make_dataset(self, upload: ObjectFinalized) -> TrainingRequest:
         persona = persona_of(upload.name)
-        raw = self._read(upload)
-        reading = read_conversations(raw)
-        pairs = [
-            (user.text, reply.text)
-            for conversation in reading.conversations
-            for user, reply in conversation.pairs()
-        ]
-        curated = curate(pairs)
-        if len(curated.kept) < MIN_PAIRS:
-            raise RejectedUpload(
-                f"Only {len(curated.kept)} usable pairs of a prompt and a reply were found, of "
-                f"{len(pairs)} in {reading.turns} turns",
-                place=f"format {reading.format}",
-                fix=f"At least {MIN_PAIRS} are needed, 100 and more are better: upload a longer "
-                "conversation.",
-            )
-        train, held_out = split(curated.kept)
-        train_jsonl, eval_jsonl = chat_jsonl(train), chat_jsonl(held_out)
-        dataset_id = dataset_digest(train_jsonl, eval_jsonl)
+        settings = read_persona_settings(self._ledger, persona)
+        with self._opened(upload) as file:
+            reading = self._reading(file, settings)
+            draft, curation = _draft(reading, file)
+            found = sources(reading, file, generation=upload.generation)
         receipt = Receipt(
             persona=persona,
-            dataset_id=dataset_id,
-            sources=(_source(upload, raw, reading, len(pairs)),),
-            pairs=len(pairs),
-            kept=len(curated.kept),
-            train=len(train),
-            eval=len(held_out),
-            dropped=dict(curated.dropped),
+            dataset_id=draft.dataset_id,
+            sources=found,
+            pairs=sum(source.pairs for source in found),
+            kept=curation.kept,
+            train=draft.train,
+            eval=draft.eval,
+            dropped=dict(curation.dropped),
             not_checked=("near-duplicates", "secrets", "names", "language"),
         )
-        prefix = self._places.dataset_prefix(persona, dataset_id)
-        self._create(f"{prefix}/train.jsonl", train_jsonl, "application/jsonl")
-        self._create(f"{prefix}/eval.jsonl", eval_jsonl, "application/jsonl")
-        # Last: a dataset without a receipt is half-written, and no request can name it.
-        self._create(f"{prefix}/receipt.json", encode(receipt), "application/json")
+        self._store(upload, settings, draft, receipt)
         log.info(
             "A dataset was made.",
             extra=fields(
                 persona=persona,
-                dataset_id=dataset_id,
+                dataset_id=draft.dataset_id,
+                formats=sorted({source.format for source in found}),
+                truncated=any(source.truncated for source in found),
                 pairs=receipt.pairs,
                 train=receipt.train,
                 eval=receipt.eval,
@@ -154,7 +155,7 @@ class Converter:
         )
         return TrainingRequest(
             persona=persona,
-            dataset_id=dataset_id,
+            dataset_id=draft.dataset_id,
             preset=self._preset,
             requested_by=RequestedBy(
                 kind="upload",
@@ -162,24 +163,63 @@ class Converter:
             ),
         )
 
-    def _read(self, upload: ObjectFinalized) -> bytes:
-        blob = self._uploads.blob(upload.name, generation=int(upload.generation))
+    @contextmanager
+    def _opened(self, upload: ObjectFinalized) -> Iterator[BucketObject]:
+        """The upload at its generation. Raises RejectedUpload when it is too large, or gone."""
         if int(upload.size) > self._max_upload_bytes:
             raise RejectedUpload(
                 f"The file has {int(upload.size):,} bytes; this deployment reads at most "
                 f"{self._max_upload_bytes:,}",
                 fix="Split it, or raise TUNER_MAX_UPLOAD_BYTES.",
             )
+        blob = self._uploads.blob(upload.name, generation=int(upload.generation))
         try:
-            return bytes(blob.download_as_bytes())
+            with closing(BucketObject(blob)) as file:
+                yield file
         except google_exceptions.NotFound as error:
-            if is_missing_bucket(error):
+            if is_missing_bucket(error) or upload.name not in unquote(str(error)):
                 raise
             raise RejectedUpload(
                 "The file was replaced or deleted before it could be read",
                 place=f"generation {upload.generation}",
                 fix="Nothing to do if a newer version was uploaded; else upload it again.",
             ) from error
+
+    def _reading(self, file: BucketObject, settings: PersonaSettings) -> Reading:
+        return Reading(
+            file,
+            format_name=settings.format,
+            options=Options(speaker=settings.speaker),
+            limits=Limits(max_bytes=_MAX_UNPACKED * self._max_upload_bytes),
+        )
+
+    def _store(
+        self, upload: ObjectFinalized, settings: PersonaSettings, draft: Draft, receipt: Receipt
+    ) -> None:
+        """Write a dataset under its name; what is there already stays as it is."""
+        prefix = self._places.dataset_prefix(receipt.persona, draft.dataset_id)
+        if draft.files is not None:
+            for part in PARTS:
+                self._create(f"{prefix}/{part}.jsonl", draft.files[part], "application/jsonl")
+        elif self._work.get_blob(f"{prefix}/receipt.json") is None:
+            with self._opened(upload) as file:
+                self._write_again(self._reading(file, settings), draft, prefix)
+        # Last: a dataset without a receipt is half-written, and no request can name it.
+        self._create(f"{prefix}/receipt.json", encode(receipt), "application/json")
+
+    def _write_again(self, reading: Reading, draft: Draft, prefix: str) -> None:
+        """Read a large upload a second time, now that its dataset has a name, and write that."""
+        curation, drafting = Curation(), Drafting(held_bytes=0)
+        with DatasetUpload(self._work, prefix) as files:
+            for pair, line in _pairs(reading):
+                if curation.keeps(pair, line):
+                    drafting.add(pair, line)
+                    files.add(part_of(position(pair)), line)
+            if drafting.finish().dataset_id != draft.dataset_id:
+                raise ChangedWhileRead(
+                    "The second reading of an upload gave other rows than the first one."
+                )
+            files.finish()
 
     def _create(self, name: str, data: bytes, content_type: str) -> None:
         """Create an object whose name is decided by its content; there already is fine."""
@@ -225,16 +265,29 @@ def rejection_name(upload: ObjectFinalized) -> str:
     return f"rejected/{DEFAULT_PERSONA}/{digest}.{upload.generation}.json"
 
 
-def _source(upload: ObjectFinalized, raw: bytes, reading: Reading, pairs: int) -> Source:
-    return Source(
-        name=upload.name,
-        generation=upload.generation,
-        sha256=hashlib.sha256(raw).hexdigest(),
-        bytes=len(raw),
-        format=reading.format,
-        evidence=reading.evidence,
-        conversations=len(reading.conversations),
-        turns=reading.turns,
-        pairs=pairs,
-        warnings=tuple(f"{count} × {reason}" for reason, count in sorted(reading.left_out.items())),
-    )
+def _pairs(reading: Reading) -> Iterator[tuple[Example, bytes]]:
+    """Every pair of an upload, with the line that it would be."""
+    encode_line = encoder("messages")
+    for pair in Cutter("pairs").examples(reading.conversations()):
+        yield pair, encode_line(pair)
+
+
+def _draft(reading: Reading, file: BucketObject) -> tuple[Draft, Curation]:
+    """Read and curate an upload once. Raises RejectedUpload when too little is left of it."""
+    curation, drafting = Curation(), Drafting()
+    for pair, line in _pairs(reading):
+        if curation.keeps(pair, line):
+            drafting.add(pair, line)
+    if curation.kept < MIN_PAIRS:
+        pairs = sum(part.pairs for part in reading.parts)
+        turns = sum(part.tally.turns for part in reading.parts)
+        names = sorted({part.detection.format.name for part in reading.parts})
+        raise RejectedUpload(
+            f"Only {curation.kept} usable pairs of a prompt and a reply were found, of {pairs} in "
+            f"{turns} turns",
+            place=f"format {' and '.join(names)}",
+            fix=f"At least {MIN_PAIRS} are needed, 100 and more are better: upload a longer "
+            "conversation.",
+        )
+    curation.forget()
+    return drafting.finish(), curation

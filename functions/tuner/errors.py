@@ -18,8 +18,10 @@ a `TunerError` is unknown, and is raised too: redelivered, dead-lettered after i
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from google.api_core import exceptions as google_exceptions
+if TYPE_CHECKING:
+    from google.api_core import exceptions as google_exceptions
 
 
 class TunerError(Exception):
@@ -87,6 +89,9 @@ def explain(error: google_exceptions.GoogleAPICallError, resource: str) -> Missi
 
     `resource` is what was being used, for when the refusal itself does not name it.
     """
+    # Imported here: a file on this machine is converted without any of Google's libraries.
+    from google.api_core import exceptions as google_exceptions
+
     named = _named_in(str(error)) or resource
     if isinstance(error, google_exceptions.NotFound):
         return MissingResource(

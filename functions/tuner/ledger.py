@@ -232,6 +232,15 @@ class Ledger:
             raise NewerRecord(f"{name} was written by a newer release; deploy that one.")
         return decode(raw, type_), blob.generation
 
+    def read_text(self, name: str) -> bytes | None:
+        """A document that a person wrote, as it is; None when there is none."""
+        try:
+            return bytes(self._bucket.blob(name).download_as_bytes())
+        except google_exceptions.NotFound as error:
+            if is_missing_bucket(error):
+                raise
+            return None
+
     def generation_of(self, name: str) -> int:
         """The generation of a document, readable or not; 0 when there is none."""
         blob = self._bucket.get_blob(name)

@@ -70,7 +70,7 @@ class Settings:
             daily_cap_usd=read.number("TUNER_DAILY_CAP_USD", default=50, low=0, high=100_000),
             #: Largest upload that is read.
             max_upload_bytes=read.integer(
-                "TUNER_MAX_UPLOAD_BYTES", default=64 << 20, low=1, high=1 << 33
+                "TUNER_MAX_UPLOAD_BYTES", default=1 << 30, low=1, high=1 << 33
             ),
             #: How long a job whose create call had no clear reply is looked up. Never lower it on
             #: a cloud: lists lag.

@@ -180,16 +180,19 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def dataset_digest(train_jsonl: bytes, eval_jsonl: bytes) -> str:
-    """SHA-256 over the canonical train and eval rows: the dataset's id, and its checksum.
+    """The dataset's id, and its checksum: SHA-256 over the canonical train and eval rows.
 
-    Each part is preceded by its length, so that no row can move from one file to the other
-    without changing the digest.
+    Over the two files' own digests, so that a dataset of any size can be hashed as it is written,
+    and no row can move from one file to the other without changing the id.
     """
-    digest = hashlib.sha256()
-    for part in (train_jsonl, eval_jsonl):
-        digest.update(b"%d\n" % len(part))
-        digest.update(part)
-    return digest.hexdigest()
+    return digest_of_digests(
+        hashlib.sha256(train_jsonl).hexdigest(), hashlib.sha256(eval_jsonl).hexdigest()
+    )
+
+
+def digest_of_digests(train_sha256: str, eval_sha256: str) -> str:
+    """`dataset_digest` of files whose SHA-256 is known, in hex."""
+    return hashlib.sha256(f"{train_sha256}\n{eval_sha256}\n".encode()).hexdigest()
 
 
 T = TypeVar("T")

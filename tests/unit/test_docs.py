@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.app import app
+from tuner.conversations import FORMATS
 from tuner.requests import decode_request
 from tuner.runs import RunState
 
@@ -40,6 +41,24 @@ def test_every_setting_is_explained() -> None:
     assert _first_column(_page("docs/operate.md"), "Settings of the functions") == read
 
 
+def test_every_format_is_explained() -> None:
+    assert _first_column(_page("docs/formats.md"), "Formats") == {
+        format_.name for format_ in FORMATS if not getattr(format_, "holds_none", False)
+    }
+
+
+def test_every_reason_is_explained() -> None:
+    """Also those of containers and curation that a receipt may name."""
+    sources = [f.read_text(encoding="utf-8") for f in (LIBRARY / "conversations").rglob("*.py")]
+    given = {
+        reason
+        for text in sources
+        for reason in re.findall(r'(?:leave_out|drop_row|UnusableRow)\(\s*"([a-z0-9_]+)"', text)
+    }
+    explained = _first_column(_page("docs/formats.md"), "The account")
+    assert given <= explained, given - explained
+
+
 def test_the_example_request_is_one() -> None:
     example = re.search(r"```json\n(\{.*?\n\})\n```", _page("docs/integrate.md"), re.S)
     assert example is not None
@@ -56,6 +75,7 @@ def test_every_link_between_pages_leads_somewhere() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/operate.md", "CHANGELOG.md"])
 def test_commands_that_pages_name_exist(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", _page("Makefile"), re.M))
+    targets |= set(re.findall(r"^benchmarks := (.+)$", _page("Makefile"), re.M)[0].split())
     for target in re.findall(r"`make ([a-z-]+)`", _page(page)):
         assert target in targets
     known = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}

@@ -43,7 +43,7 @@ def test_three_variables_suffice() -> None:
     assert settings.preset == "mistral-7b"
     assert settings.max_attempts == 5
     assert settings.daily_cap_usd == 50
-    assert settings.max_upload_bytes == 64 * 1024 * 1024
+    assert settings.max_upload_bytes == 1024**3
     assert (settings.vertex_endpoint, settings.quotas_endpoint) == (None, None)
 
 

@@ -37,8 +37,11 @@ DISTRIBUTIONS = {
     "google.cloud.cloudquotas_v1": "google-cloud-quotas",
     "google.pubsub_v1": "google-cloud-pubsub",
     "grpc": "grpcio",
+    "google_crc32c": "google-crc32c",
+    "isal": "isal",
     "msgspec": "msgspec",
     "requests": "requests",
+    "xxhash": "xxhash",
 }
 
 #: Late imports that a function never comes to, so that its source need not hold them.
@@ -77,6 +80,17 @@ def imports_of(file: Path) -> set[str]:
     return set(imports(ast.parse(file.read_text())))
 
 
+def found_at_run_time(module: str) -> set[str]:
+    """Modules that a package finds in its own folder: every format registers itself."""
+    if module != "conversations/formats/__init__":
+        return set()
+    return {
+        name
+        for name in library_modules(ROOT / "functions")
+        if name.startswith("conversations/formats/")
+    }
+
+
 def used_modules(folder: Path) -> set[str]:
     """Modules of the library that a source's own files reach, from import to import."""
     known = library_modules(ROOT / "functions")
@@ -90,10 +104,10 @@ def used_modules(folder: Path) -> set[str]:
             for end in range(len(parts) + 1):
                 stem = "/".join(parts[:end])
                 for module in (stem, f"{stem}/__init__".lstrip("/")):
-                    if module in known - reached:
-                        reached.add(module)
-                        if (folder / "tuner" / f"{module}.py").exists():
-                            coming.append(folder / "tuner" / f"{module}.py")
+                    for found in {module, *found_at_run_time(module)} & (known - reached):
+                        reached.add(found)
+                        if (folder / "tuner" / f"{found}.py").exists():
+                            coming.append(folder / "tuner" / f"{found}.py")
     return reached
 
 

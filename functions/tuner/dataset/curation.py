@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-#: A user turn and the persona's reply.
-Pair = tuple[str, str]
+from tuner.conversations.sessions import Example
+from tuner.dataset.seen import Seen
 
 # What programs write in a persona's place when its model cannot be reached.
 _CANNED = re.compile(
@@ -23,27 +21,41 @@ _CANNED = re.compile(
 _CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>|</?s>|\[/?INST\]")
 
 
-@dataclass(frozen=True)
-class Curated:
-    kept: tuple[Pair, ...]
-    dropped: Counter[str] = field(default_factory=Counter)
+class Curation:
+    """Decides about one pair after the other; remembers a few bytes of each that it kept."""
 
+    def __init__(self) -> None:
+        self.kept = 0
+        self.dropped: Counter[str] = Counter()
+        self._seen = Seen()
 
-def curate(pairs: Iterable[Pair]) -> Curated:
-    """Drop exact duplicates, canned replies, and pairs that hold a base model's control tokens.
+    def keeps(self, pair: Example, line: bytes) -> bool:
+        """Whether a pair stays; `line` is the pair as it would be written.
 
-    A canned reply is what a program says when the persona could not answer: a note about a missing
-    API key, an error text.
-    """
-    kept: dict[Pair, None] = {}
-    dropped: Counter[str] = Counter()
-    for pair in pairs:
-        if _CANNED.search(pair[1]):
-            dropped["canned"] += 1
-        elif _CONTROL_TOKEN.search(f"{pair[0]}\n{pair[1]}"):
-            dropped["control_token"] += 1
-        elif pair in kept:
-            dropped["duplicate"] += 1
+        Dropped are exact duplicates, canned replies, and pairs that hold a base model's control
+        tokens. A canned reply is what a program says when the persona could not answer: a note
+        about a missing API key, an error text.
+        """
+        reason = _reason(pair)
+        if reason is None and not self._seen.add(line):
+            reason = "duplicate"
+        if reason is None:
+            self.kept += 1
         else:
-            kept[pair] = None
-    return Curated(kept=tuple(kept), dropped=dropped)
+            self.dropped[reason] += 1
+        return reason is None
+
+    def forget(self) -> None:
+        """Let go of what was remembered of the pairs; the counts stay."""
+        self._seen = Seen()
+
+
+def _reason(pair: Example) -> str | None:
+    """Why a pair is dropped, whatever the others are."""
+    if _CANNED.search(pair.turns[-1].content):
+        return "canned"
+    if any(_CONTROL_TOKEN.search(turn.content) for turn in pair.turns):
+        return "control_token"
+    if pair.system is not None and _CONTROL_TOKEN.search(pair.system):
+        return "control_token"
+    return None

@@ -1,7 +1,8 @@
 """The receipt: one JSON object per dataset; everything that counts rows speaks of this one.
 
 `pairs` counts user → assistant pairs after the canonical reading; `pairs = kept + sum(dropped)` and
-`kept = train + eval`. Turns that the reading itself left out are counted in a source's `warnings`.
+`kept = train + eval`. What the reading itself left out is counted per source: a source's turns are
+twice its pairs and the sum of `turns_left_out`; `warnings` says the same in words.
 """
 
 from __future__ import annotations
@@ -12,18 +13,27 @@ import msgspec
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One upload that went into the dataset."""
 
+    #: The upload's name; of a file in an archive `<upload>!<file>`.
     name: str
     generation: str
+    #: Of the upload as it is stored.
     sha256: str
     bytes: int
     format: str
-    #: What the format was recognised by.
+    #: What the format was recognised by, how sure that is, and what it was preferred to.
     evidence: str
     conversations: int
     turns: int
     pairs: int
+    #: Where the file ends too early; what precedes was used.
     truncated: str | None = None
     warnings: tuple[str, ...] = ()
+    #: Records of the file (of its list, or lines), and those that could not be read at all.
+    rows: int = 0
+    rows_dropped: dict[str, int] = {}
+    turns_left_out: dict[str, int] = {}
+    #: For each reason, where the first rows stand: bytes of the unpacked text.
+    first_offsets: dict[str, tuple[int, ...]] = {}
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,28 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from tuner.dataset.curation import Pair
+from tuner.conversations.sessions import Example
 
 #: Fewer pairs than this teach nothing and prove nothing.
 MIN_PAIRS = 8
-_MIN_HELD_OUT = 3
+MIN_HELD_OUT = 3
 _HELD_OUT_FRACTION = 0.1
 
 
-def _position(pair: Pair) -> float:
-    """Where a pair falls on [0, 1), from its text alone."""
-    digest = hashlib.sha256("\0".join(pair).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+def position(pair: Example) -> float:
+    """Where a pair falls on [0, 1), from what was said alone."""
+    text = "\0".join(turn.content for turn in pair.turns)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 
-def split(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """(train, held out), both in the order of `pairs`.
+def is_held_out(position: float) -> bool:
+    """Whether a pair of a large corpus is held out: below 10 %, and it stays so as that grows."""
+    return position < _HELD_OUT_FRACTION
 
-    Held out is what hashes below 10 %, filled up by lowest hash to at least three pairs. As a
-    persona's corpus grows, what was held out below 10 % stays held out.
+
+def held_out(positions: Sequence[float]) -> set[int]:
+    """Which pairs of a whole corpus are held out, as indices into `positions`.
+
+    What is below 10 %, filled up by the lowest positions to at least three pairs.
     """
-    by_hash = sorted(pairs, key=_position)
-    below = sum(1 for pair in by_hash if _position(pair) < _HELD_OUT_FRACTION)
-    held_out = set(by_hash[: max(below, _MIN_HELD_OUT)])
-    train = [pair for pair in pairs if pair not in held_out]
-    return train, [pair for pair in pairs if pair in held_out]
+    by_position = sorted(range(len(positions)), key=positions.__getitem__)
+    below = sum(1 for found in positions if is_held_out(found))
+    return set(by_position[: max(below, MIN_HELD_OUT)])

@@ -1,0 +1,125 @@
+"""Letta's agent file: `{"agents": [{"system", "messages": [{"role", "content"}]}]}`.
+
+What the program tells the agent (heartbeats, logins, memory warnings) comes as a user's message
+whose text is a JSON object; what a user really said may be packed the same way, as `message`. Older
+agents speak through a tool, `send_message`: what it sends is what the user reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from tuner.conversations.formats.openai import text_of
+from tuner.conversations.loose import NotAnObject
+from tuner.conversations.model import Confidence, Conversation, Match, Options, Tally, Turn, View
+from tuner.conversations.records import Records
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: Any = None
+    content: Any = None
+    tool_calls: Any = None
+    created_at: Any = None
+
+
+class _Agent(msgspec.Struct, gc=False):
+    messages: list[_Message | NotAnObject]
+    system: Any = None
+
+
+class Letta:
+    """A row is an agent, and its messages a dialogue."""
+
+    name = "letta"
+    title = "Letta agent files"
+
+    def recognise(self, view: View) -> Match | None:
+        if view.path[-2:] != ("agents", "[]"):
+            return None
+        if not any(isinstance(row.get("messages"), list) for row in view.objects()):
+            return None
+        return Match(
+            confidence=Confidence.CERTAIN,
+            evidence="`agents` holds rows with `messages`",
+            marks=4,
+        )
+
+    def read(self, records: Records, options: Options) -> Iterator[Conversation]:
+        tally = records.tally
+        for batch in records.batches(_Agent):
+            for number, agent in enumerate(batch.items):
+                turns, times = [], []
+                for message in agent.messages:
+                    role, said = _said(message, tally)
+                    if role == "system":
+                        continue
+                    tally.turns += 1
+                    if role == "":
+                        tally.leave_out(said, partial(batch.offset, number))
+                    else:
+                        turns.append(Turn(role, said))
+                        times.append(message.created_at if isinstance(message, _Message) else None)
+                system = agent.system.strip() if isinstance(agent.system, str) else ""
+                yield Conversation(turns, times, system or None, batch=batch, rows=number)
+
+
+def _said(message: _Message | NotAnObject, tally: Tally) -> tuple[str, str]:
+    """(role, text); ("", the reason) for no turn; ("system", "") for the agent's prompt."""
+    if not isinstance(message, _Message):
+        return "", "no_text"
+    if message.role == "system":
+        return "system", ""
+    text = text_of(message.content, tally)
+    if message.role == "assistant":
+        sent = _sent(message.tool_calls)
+        if sent is not None:
+            return "assistant", sent
+        if text is None or not text.strip():
+            return "", "tool_call" if message.tool_calls else "no_text"
+        return "assistant", text
+    if message.role == "user":
+        return _unpacked(text) if text is not None else ("", "no_text")
+    return "", "tool_result" if message.role == "tool" else "other_role"
+
+
+def _unpacked(text: str) -> tuple[str, str]:
+    """What a user said, or that the program spoke."""
+    packed = _object(text)
+    if packed is None or not isinstance(packed.get("type"), str):
+        return "user", text
+    said = packed.get("message")
+    if packed["type"] == "user_message" and isinstance(said, str):
+        return "user", said
+    return "", "system_message"
+
+
+def _sent(tool_calls: Any) -> str | None:
+    """What `send_message` sends."""
+    texts = []
+    for call in tool_calls if isinstance(tool_calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or function.get("name") != "send_message":
+            continue
+        arguments = function.get("arguments")
+        packed = _object(arguments) if isinstance(arguments, str) else arguments
+        if isinstance(packed, dict) and isinstance(packed.get("message"), str):
+            texts.append(packed["message"])
+    return "\n\n".join(texts) if texts else None
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+FORMATS = (Letta(),)

@@ -1,0 +1,66 @@
+"""Writes a dataset's two files to a bucket as the rows come."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from google.api_core import exceptions as google_exceptions
+from google.cloud import storage
+
+from tuner.dataset.draft import PARTS, Part
+from tuner.log import fields
+
+log = logging.getLogger(__name__)
+
+#: What is held of each file before it is sent.
+_CHUNK_BYTES = 4 << 20
+
+
+class DatasetUpload:
+    """Both files of a dataset, there only once `finish` was called.
+
+    An object whose upload is not finished does not exist. A file that is there already has the same
+    rows, since its name is their hash; it stays.
+    """
+
+    def __init__(self, bucket: storage.Bucket, prefix: str) -> None:
+        self._names = {part: f"{prefix}/{part}.jsonl" for part in PARTS}
+        self._files: dict[Part, BinaryIO] = {
+            part: bucket.blob(name).open(
+                "wb",
+                chunk_size=_CHUNK_BYTES,
+                content_type="application/jsonl",
+                if_generation_match=0,
+                ignore_flush=True,
+            )
+            for part, name in self._names.items()
+        }
+
+    def add(self, part: Part, line: bytes) -> None:
+        self._files[part].write(line + b"\n")
+
+    def finish(self) -> None:
+        """Make both files exist."""
+        for part, file in self._files.items():
+            try:
+                file.close()
+            except google_exceptions.PreconditionFailed:
+                log.info("The object is there already.", extra=fields(name=self._names[part]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Give up what was not finished."""
+        if error is not None:
+            for file in self._files.values():
+                with suppress(google_exceptions.GoogleAPIError, OSError):
+                    file.terminate()  # type: ignore[attr-defined]

@@ -1,0 +1,204 @@
+"""The converter streams: what an upload may be, and that the way of a large one changes nothing."""
+
+import gzip
+import hashlib
+import json
+import tracemalloc
+
+import pytest
+
+from support.controllers import Death, Killed
+from support.reading import jsonl
+from support.world import conversation
+from tuner.dataset import draft
+from tuner.persona_settings import PersonaSettings, settings_name, toml_text
+from tuner.training_job import dataset_digest
+
+CHAT = "\n".join(
+    f"[2026-03-01, 10:{minute:02}:00] {name}: {text} {minute}"
+    for minute in range(0, 40, 2)
+    for name, text in (("Ada", "and what about"), ("Grandma", "well, dear,"))
+)
+
+
+def large_upload(pairs: int = 30_000, start: int = 0) -> bytes:
+    """About 12 MB: more than a draft holds."""
+    filler = "and so it goes, with tea and a little rain, " * 4
+    rows = [
+        {"user": f"Question {n}? {filler}", "ech0": f"Answer {n}: {filler}", "timestamp": "t"}
+        for n in range(start, start + pairs)
+    ]
+    return json.dumps({"conversations": rows, "total_interactions": pairs}).encode()
+
+
+def dataset_of(world, request):
+    """(train, eval, receipt) of a request's dataset."""
+    bucket = world.storage.bucket(world.places.work_bucket_name)
+    prefix = world.places.dataset_prefix(request.persona, request.dataset_id)
+    train, held_out, receipt = (
+        bucket.blob(f"{prefix}/{name}").download_as_bytes()
+        for name in ("train.jsonl", "eval.jsonl", "receipt.json")
+    )
+    return train, held_out, json.loads(receipt)
+
+
+def settle(world, persona, settings):
+    bucket = world.storage.bucket(world.places.runs_bucket_name)
+    text = settings if isinstance(settings, str) else toml_text(settings)
+    bucket.blob(settings_name(persona)).upload_from_string(text)
+
+
+def rejection_of(world, upload):
+    assert world.controller.converter.convert_upload(upload) is None
+    [name] = world.names(world.places.work_bucket_name, "rejected/")
+    return world.read(world.places.work_bucket_name, name)
+
+
+def test_a_large_upload_makes_the_dataset_that_it_would_make_if_it_were_held(world, monkeypatch):
+    upload = world.drop(large_upload())
+    streamed = world.controller.converter.convert_upload(upload)
+    train, held_out, receipt = dataset_of(world, streamed)
+    assert len(train) > draft._HELD_BYTES
+    assert dataset_digest(train, held_out) == streamed.dataset_id
+    assert receipt["pairs"] == receipt["kept"] == receipt["train"] + receipt["eval"] == 30_000
+    assert (train.count(b"\n"), held_out.count(b"\n")) == (receipt["train"], receipt["eval"])
+
+    monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (1 << 30,))
+    held = world.controller.converter.convert_upload(world.drop(large_upload(), "other/x.json"))
+    assert held.dataset_id == streamed.dataset_id
+    assert dataset_of(world, held)[:2] == (train, held_out)
+
+
+def test_a_dataset_that_is_there_already_is_not_written_again(world):
+    first = world.controller.converter.convert_upload(world.drop(large_upload()))
+    made = world.names(world.places.work_bucket_name, "datasets/")
+    death = Death()
+    controller = world.new_controller(death)
+    again = controller.converter.convert_upload(world.drop(large_upload(), "nan/copy.json"))
+    assert again.dataset_id == first.dataset_id
+    assert world.names(world.places.work_bucket_name, "datasets/") == made
+    assert not any("upload/storage" in call and "uploadType=resumable" in call
+                   for call in death.calls)  # fmt: skip
+
+
+def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_world):
+    """Before every call in turn; whatever is there under a dataset's name is whole."""
+    content = large_upload()
+    whole: dict[str, str] = {}
+    number = 0
+    died = True
+    while died:
+        number += 3
+        world = make_world()
+        upload = world.drop(content)
+        try:
+            world.new_controller(Death(at=number)).converter.convert_upload(upload)
+            died = False
+        except Killed:
+            bucket = world.storage.bucket(world.places.work_bucket_name)
+            for name in world.names(bucket.name, "datasets/"):
+                digest = hashlib.sha256(bucket.blob(name).download_as_bytes()).hexdigest()
+                if name.endswith(".jsonl"):
+                    assert whole.setdefault(name.rsplit("/", 1)[-1], digest) == digest
+        request = world.controller.converter.convert_upload(upload)
+        train, held_out, _ = dataset_of(world, request)
+        assert dataset_digest(train, held_out) == request.dataset_id
+        world.close()
+    assert number > 9
+
+
+def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, monkeypatch):
+    """Beyond the bytes that are remembered of each pair, so that none is written twice."""
+    monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (1 << 20,))
+    monkeypatch.setattr("tuner.dataset.upload._CHUNK_BYTES", 256 << 10)
+    peaks = []
+    for pairs in (15_000, 45_000):
+        upload = world.drop(large_upload(pairs), f"nan/{pairs}.json")
+        tracemalloc.start()
+        assert world.controller.converter.convert_upload(upload) is not None
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 30_000 * 100
+
+
+def test_a_gzipped_upload_makes_the_same_dataset(world):
+    plain = world.controller.converter.convert_upload(world.drop(conversation()))
+    packed = world.controller.converter.convert_upload(
+        world.drop(gzip.compress(conversation()), "nan/memory.json.gz")
+    )
+    assert packed.dataset_id == plain.dataset_id
+
+
+def test_a_system_prompt_is_kept_in_every_row(world):
+    rows = [
+        {"messages": [
+            {"role": "system", "content": "You are Grandma."},
+            {"role": "user", "content": f"Question {n}?"},
+            {"role": "assistant", "content": f"Answer {n}."},
+        ]}
+        for n in range(12)
+    ]  # fmt: skip
+    request = world.controller.converter.convert_upload(world.drop(jsonl(*rows)))
+    train, held_out, _ = dataset_of(world, request)
+    messages = [json.loads(line)["messages"] for line in (train + held_out).splitlines()]
+    assert {m[0]["role"] for m in messages} == {"system"}
+    assert {m[0]["content"] for m in messages} == {"You are Grandma."}
+
+
+def test_a_file_that_is_cut_off_gives_its_whole_rows_and_a_receipt_that_says_so(world):
+    content = conversation(20)
+    request = world.controller.converter.convert_upload(world.drop(content[: len(content) - 40]))
+    _, _, receipt = dataset_of(world, request)
+    [source] = receipt["sources"]
+    assert "ends in the middle at byte" in source["truncated"]
+    assert source["pairs"] == receipt["pairs"] == 19
+    assert source["turns"] == 2 * source["pairs"] + sum(source["turns_left_out"].values())
+
+
+def test_the_receipt_knows_the_upload_by_its_bytes(world):
+    content = conversation()
+    upload = world.drop(content)
+    _, _, receipt = dataset_of(world, world.controller.converter.convert_upload(upload))
+    [source] = receipt["sources"]
+    assert source["sha256"] == hashlib.sha256(content).hexdigest()
+    assert source["bytes"] == len(content)
+    assert (source["name"], source["generation"]) == (upload.name, upload.generation)
+
+
+def test_a_chat_between_people_is_refused_with_its_speakers(world):
+    rejected = rejection_of(world, world.drop(CHAT.encode(), "nan/chat.txt"))
+    assert "Ada" in rejected["fix"]
+    assert "20" in rejected["fix"]
+    assert "Ada" not in rejected["reason"] + rejected["place"]
+
+
+def test_the_personas_settings_say_whose_voice_is_learned(world):
+    settle(world, "nan", PersonaSettings(speaker="grandma"))
+    request = world.controller.converter.convert_upload(world.drop(CHAT.encode(), "nan/chat.txt"))
+    train, held_out, _ = dataset_of(world, request)
+    replies = [json.loads(line)["messages"][-1] for line in (train + held_out).splitlines()]
+    assert len(replies) == 20
+    assert all(reply["content"].startswith("well, dear,") for reply in replies)
+
+
+def test_another_personas_settings_do_not_count(world):
+    settle(world, "pop", PersonaSettings(speaker="Grandma"))
+    assert "Ada" in rejection_of(world, world.drop(CHAT.encode(), "nan/chat.txt"))["fix"]
+
+
+@pytest.mark.parametrize("text", ["speaker = ", "spaeker = 'x'", "speaker = 7", "\xff"])
+def test_settings_that_cannot_be_read_refuse_the_upload(world, text):
+    """Guessing whose voice is meant would train the wrong one."""
+    settle(world, "nan", text)
+    rejected = rejection_of(world, world.drop(conversation()))
+    assert "settings" in rejected["reason"]
+    assert "config/nan.toml" in rejected["place"]
+
+
+@pytest.mark.parametrize("speaker", ["Ada", 'O"Neil \\ 🦉', "a\tb\x7f\n", None])
+def test_settings_are_read_as_they_were_written(world, speaker):
+    from tuner.persona_settings import read_persona_settings
+
+    written = PersonaSettings(speaker=speaker, format="whatsapp")
+    settle(world, "nan", written)
+    assert read_persona_settings(world.controller.ledger, "nan") == written
