@@ -21,6 +21,7 @@ ARGS ?=
 product_tests := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/sdk)
 trainer_tests := $(wildcard tests/trainer)
 soak_tests := $(wildcard tests/soak/test_*.py)
+benchmarks := bench-converter
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
 product_code := $(call with_python,functions/tuner console local bench) $(wildcard functions/*/main.py)
@@ -56,10 +57,13 @@ soak: ## the long proofs
 	@$(SET_UP) product trainer base-model
 	@$(if $(soak_tests),$(PRODUCT) -m pytest tests/soak -m soak $(ARGS),echo "no soak test in this checkout")
 
-.PHONY: bench
-bench: ## the benchmarks
-	@$(SET_UP) product trainer base-model
-	@$(if $(wildcard bench/__main__.py),$(PRODUCT) -m bench $(ARGS),echo "no benchmark in this checkout")
+# A benchmark is a module of bench/ that runs; the peers that it compares with live in .venv-bench.
+.PHONY: bench $(benchmarks)
+bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; ARGS="--quick"
+
+$(benchmarks): bench-%:
+	@$(SET_UP) product bench
+	@$(PRODUCT) -m bench.$* $(ARGS)
 
 .PHONY: check
 check: ## format, lint, types, shell scripts; changes nothing
@@ -67,7 +71,7 @@ check: ## format, lint, types, shell scripts; changes nothing
 	@echo "ruff: format"; $(PRODUCT) -m ruff format --check --quiet . \
 	|| { echo "make format puts these right"; $(PRODUCT) -m ruff format --check .; }
 	@echo "ruff: lint"; $(PRODUCT) -m ruff check .
-	@echo "mypy: functions, console, local, tests"; $(PRODUCT) -m mypy $(product_code) $(test_code)
+	@echo "mypy: functions, console, local, bench, tests"; $(PRODUCT) -m mypy $(product_code) $(test_code)
 	@echo "mypy: trainer"; MYPYPATH=trainer_image $(PRODUCT) -m mypy \
 	--cache-dir .mypy_cache/trainer --python-executable $(TRAINER) $(trainer_code)
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(shell_scripts); \
@@ -83,7 +87,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-bench .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +

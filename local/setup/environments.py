@@ -58,6 +58,13 @@ SDK = Environment(
     download_bytes=35 * MEGABYTE,
     disk_bytes=310 * MEGABYTE,
 )
+BENCH = Environment(
+    folder=".venv-bench",
+    purpose="the peers that the benchmarks compare with",
+    requirements=("bench/requirements.txt",),
+    download_bytes=8 * MEGABYTE,
+    disk_bytes=45 * MEGABYTE,
+)
 
 
 def interpreter(environment: Environment, root: Path) -> Path:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from local.setup import base_model, environments
-from local.setup.environments import PRODUCT, SDK, TRAINER_ON_CPU
+from local.setup.environments import BENCH, PRODUCT, SDK, TRAINER_ON_CPU
 from local.setup.errors import MissingModule, NotEnoughDisk
 from local.setup.machine import Machine
 from local.setup.sizes import in_words
@@ -39,6 +39,7 @@ PARTS = {
     "product": _part(PRODUCT),
     "trainer": _part(TRAINER_ON_CPU),
     "sdk": _part(SDK),
+    "bench": _part(BENCH),
     "base-model": Part(
         folder=base_model.FOLDER,
         purpose=base_model.PURPOSE,

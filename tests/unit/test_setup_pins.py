@@ -47,7 +47,11 @@ def test_a_package_has_one_version_in_all_files_of_a_set(name: str) -> None:
     assert {package: seen for package, seen in versions.items() if len(seen) > 1} == {}
 
 
-@pytest.mark.parametrize("path", [*ROOT.glob(f"{EXTRA}/*.txt")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob(f"{EXTRA}/*.txt"), ROOT / "bench/requirements.txt"],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_every_requirement_names_one_exact_public_version(path: Path) -> None:
     for requirement in [*requirements(path), *requirements(ROOT / "requirements.txt")]:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9a-z.]*", requirement)

@@ -1,0 +1,1 @@
+"""Benchmarks against named peers, paired in one run: `make bench-converter`."""
