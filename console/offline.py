@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from console.converting import Conversion, Converted, convert
-from tuner.conversations.formats import FORMATS
+from tuner.conversations.formats import READABLE
 from tuner.conversations.sources import BucketObject, LocalFile, Source
 from tuner.errors import RejectedUpload
 from tuner.training_job import encode
@@ -81,7 +81,7 @@ def convert_command(
     ] = None,
 ) -> None:
     """Convert any conversation export to chat JSON Lines, on this machine."""
-    if format_name is not None and format_name not in {format_.name for format_ in FORMATS}:
+    if format_name is not None and format_name not in {format_.name for format_ in READABLE}:
         raise Failed(f"{format_name!r} is not a format; `tuner formats` lists them.", 2)
     if any(_is_same(source, written) for written in (output, report)):
         raise Failed(f"{source} would be overwritten: name another file for what comes out.", 2)
@@ -98,8 +98,8 @@ def convert_command(
 @app.command("formats")
 def formats_command() -> None:
     """List the export formats that are read."""
-    width = max(len(format_.name) for format_ in FORMATS)
-    for format_ in FORMATS:
+    width = max(len(format_.name) for format_ in READABLE)
+    for format_ in READABLE:
         print(f"{format_.name:{width}}  {format_.title}")
 
 

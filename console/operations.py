@@ -13,7 +13,7 @@ from console.connection import Connection
 from console.errors import ConsoleError, UsageError
 from tuner.clients import publisher_client
 from tuner.clock import utc_now
-from tuner.conversations import FORMATS
+from tuner.conversations.formats import READABLE
 from tuner.errors import LedgerConflict, NewerRecord, RejectedUpload
 from tuner.events import Events
 from tuner.ledger import Stored
@@ -63,7 +63,7 @@ def settle_persona(
     Raises UsageError.
     """
     _check_persona(persona)
-    if format_name and format_name not in {format_.name for format_ in FORMATS}:
+    if format_name and format_name not in {format_.name for format_ in READABLE}:
         raise UsageError(f"{format_name!r} is not a format; `tuner formats` lists them.")
     try:
         settings = read_persona_settings(connection.ledger, persona)

@@ -319,3 +319,46 @@ def test_a_file_is_refused_with_reason_place_and_fix(kind: str) -> None:
 def test_random_bytes_are_refused_and_nothing_else(raw: bytes) -> None:
     with pytest.raises(RejectedUpload):
         read(raw)
+
+
+# -- what stands beside the conversations ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behind", "count"),
+    [
+        (" some garbage words", 3),
+        (' {"other": [1]}', 1),
+        ("\n[1, 2]", 1),
+        (' "text"', 1),
+        (" {}", 1),
+    ],
+)
+def test_what_follows_the_document_is_counted(behind: str, count: int) -> None:
+    found = read(json.dumps(schema_a(("user", "Hi"), ("assistant", "Ho"))) + behind)
+    assert found.dialogues == [[("user", "Hi"), ("assistant", "Ho")]]
+    assert found.rows_dropped == {"other_document": count}
+
+
+def test_a_row_that_is_nested_too_deep_is_dropped_wherever_it_stands() -> None:
+    """Also where the sample ends in it, and where a batch does."""
+    deep = '{"user": "x", "ech0": "y", "z": ' + "[" * 5000 + "]" * 5000 + "}"
+    good = '{"user": "Hi", "ech0": "Ho"}'
+    for before in (0, 3000, 9300):
+        rows = [good] * before + [deep] + [good] * 20
+        found = read('{"conversations": [' + ", ".join(rows) + "]}")
+        assert len(found.dialogues) == before + 20
+        assert found.rows_dropped == {"nested_too_deep": 1}
+
+
+def test_lines_of_several_values_lose_none_of_them() -> None:
+    line = b'{"prompt": "Hi", "response": "Ho"}'
+    several = line + line + b"\n" + line + b" " + line + b"\n"
+    found = read((line + b"\n") * 9 + several + b"not json\n" + line)
+    assert len(found.dialogues) == 14
+    assert found.rows_dropped == {"not_json": 1}
+
+
+def test_a_refusal_says_where_the_file_stops_being_json() -> None:
+    with pytest.raises(RejectedUpload, match="stops being JSON at line 1, column 14"):
+        read(b'[{"id": "x" \n "y"}, {"user": "Hi"}]'.replace(b"\n", b""))

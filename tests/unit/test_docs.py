@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.app import app
-from tuner.conversations import FORMATS
+from tuner.conversations.formats import READABLE
 from tuner.requests import decode_request
 from tuner.runs import RunState
 
@@ -43,7 +43,7 @@ def test_every_setting_is_explained() -> None:
 
 def test_every_format_is_explained() -> None:
     assert _first_column(_page("docs/formats.md"), "Formats") == {
-        format_.name for format_ in FORMATS if not getattr(format_, "holds_none", False)
+        format_.name for format_ in READABLE
     }
 
 

@@ -96,6 +96,12 @@ def _unknown(
             place=f"byte {error.start}",
             fix="Save it as UTF-8 and upload it again.",
         )
+    if sample.too_deep_at is not None:
+        return RejectedUpload(
+            "The file is nested far deeper than any conversation",
+            place=f"byte {sample.too_deep_at:,}, hundreds of levels down",
+            fix="Upload the export as the program wrote it.",
+        )
     if sample.is_cut and feed.ended:
         return RejectedUpload(
             "The file ends in the middle",
@@ -115,9 +121,12 @@ def _unknown(
             place=f"the top level: {_shape(sample)}",
             fix="Leave the format out, so that it is recognised, or name another.",
         )
+    broken = ""
+    if sample.broken_at is not None:
+        broken = f"; it stops being JSON at {_place(head, sample.broken_at)}"
     return RejectedUpload(
         "This JSON file holds no conversation format that is known",
-        place=f"the top level: {_shape(sample)}",
+        place=f"the top level: {_shape(sample)}{broken}",
         fix="Upload an export of conversations; `tuner formats` lists the ones that are read.",
     )
 

@@ -201,7 +201,7 @@ class Options:
 
 
 class Format(Protocol):
-    """One export format. `formats/README.md` says how to add one."""
+    """One export format; `formats/__init__.py` says how to write one."""
 
     #: For `--format` and receipts: lower case, words joined by "-".
     name: str

@@ -18,7 +18,6 @@ from tuner.conversations.feed import MAX_ROW_BYTES, EndsEarly, Feed
 from tuner.conversations.lenient import REFUSALS, UnusableRow, decode_leniently
 from tuner.conversations.model import Path, Tally
 from tuner.conversations.scanning import (
-    MAX_DEPTH,
     NotJson,
     Scanner,
     is_open,
@@ -33,6 +32,8 @@ Span = tuple[int, int]
 
 #: Large enough for the decoder to run long, small enough to stay in a core's cache.
 _BATCH_BYTES = 256 << 10
+#: A row that is nested a thousand deep is dropped once its end is found; a bomb has none.
+_BOMB_DEPTH = 100_000
 #: Wrong guesses in a list after which no more are made.
 _MAX_WRONG_GUESSES = 3
 
@@ -137,7 +138,8 @@ class Records:
 
     def _ends_early(self, how: str, offset: int) -> None:
         because = f" ({self._feed.damage})" if self._feed.damage else ""
-        whole = self.tally.rows - self.tally.rows_dropped["cut_off"]
+        dropped = self.tally.rows_dropped
+        whole = self.tally.rows - dropped["cut_off"] - dropped["other_document"]
         self.tally.truncated = (
             f"The file {how} at byte {offset:,}, after {whole:,} whole rows{because}"
         )
@@ -152,6 +154,12 @@ class Records:
             self._position = position
             yield from self._walk(self.path)
 
+    def _pass_by_document(self) -> None:
+        """Step over a value that does not lead to rows: what it is nobody knows, so it counts."""
+        self.tally.rows += 1
+        self.tally.drop_row("other_document", self._feed.base + self._position)
+        self._skip_value()
+
     def _walk(self, path: Path) -> Iterator[Batch[Any]]:
         """Go down `path` from the value at the position, to behind that value."""
         opening = self._feed.buffer[self._position]
@@ -164,7 +172,7 @@ class Records:
         elif path[0] != "[]" and opening == _OPEN_OBJECT:
             yield from self._members(path[0], path[1:])
         else:
-            self._skip_value()
+            self._pass_by_document()
 
     def _elements(self, rest: Path) -> Iterator[Batch[Any]]:
         self._position += 1
@@ -178,11 +186,11 @@ class Records:
             is_going_on = self._goes_on(_CLOSE_LIST)
 
     def _members(self, key: str, rest: Path) -> Iterator[Batch[Any]]:
+        offset, is_found = self._feed.base + self._position, key == "*"
         self._position += 1
-        if self._see() == _CLOSE_OBJECT:
+        is_going_on = self._see() != _CLOSE_OBJECT
+        if not is_going_on:
             self._position += 1
-            return
-        is_going_on = True
         while is_going_on:
             if self._see() != _QUOTE:
                 raise NotJson(self._position)
@@ -192,10 +200,14 @@ class Records:
             self._position += 1
             self._see()
             if key in ("*", name):
+                is_found = True
                 yield from self._walk(rest)
             else:
                 self._skip_value()
             is_going_on = self._goes_on(_CLOSE_OBJECT)
+        if not is_found:
+            self.tally.rows += 1
+            self.tally.drop_row("other_document", offset)
 
     def _see(self) -> int:
         """The next byte that is not white space; the position moves to it."""
@@ -251,7 +263,7 @@ class Records:
         self._position = end
 
     def _check_depth(self, depth: int, start: int) -> None:
-        if depth > MAX_DEPTH:
+        if depth > _BOMB_DEPTH:
             raise RejectedUpload(
                 "The file is nested far deeper than any conversation",
                 place=f"byte {self._feed.base + start:,}, {depth:,} levels down",

@@ -15,8 +15,6 @@ from enum import Enum, auto
 from typing import Any
 
 from tuner.conversations.model import Path, View
-from tuner.conversations.scanning import MAX_DEPTH
-from tuner.errors import RejectedUpload
 
 #: How much of a file is looked at: more only when nothing was recognised in less.
 SIZES = (64 << 10, 1 << 20, 8 << 20)
@@ -24,6 +22,8 @@ SIZES = (64 << 10, 1 << 20, 8 << 20)
 _MAX_DOCUMENTS = 50
 _MAX_KEYS = 200
 _MAX_DIGITS = 100
+#: Deeper than any export; Python's own decoder gives up at about a thousand.
+_MAX_DEPTH = 400
 
 _TOKEN = re.compile(
     rb'[ \t\r\n]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")|([{}\[\],:])|([^"{}\[\],: \t\r\n]++))', re.S
@@ -64,6 +64,8 @@ class Sample:
     broken_at: int | None
     #: Whether the sample ends inside its last value.
     is_cut: bool
+    #: Where it is nested deeper than any conversation, in bytes; the sample ends there.
+    too_deep_at: int | None
     text: str
 
     def views(self) -> Iterator[View]:
@@ -80,17 +82,15 @@ class Sample:
 
 
 def take_sample(text: bytes, *, is_all: bool) -> Sample:
-    """Look at the beginning of a text. Raises RejectedUpload for a nesting bomb."""
+    """Look at the beginning of a text."""
     lines = _documents_on_lines(text, is_all)
-    if lines is not None:
-        documents, broken_at, is_cut = lines, None, False
-    else:
-        documents, broken_at, is_cut = _documents(text)
+    documents, last = (lines, None) if lines is not None else _documents(text)
     return Sample(
         documents=tuple(documents),
         one_per_line=lines is not None,
-        broken_at=broken_at,
-        is_cut=is_cut,
+        broken_at=None if last is None else last.broken_at,
+        is_cut=last is not None and last.is_cut,
+        too_deep_at=None if last is None else last.too_deep_at,
         text=text[: SIZES[0]].decode("utf-8", "replace"),
     )
 
@@ -132,8 +132,8 @@ def _whole_document(line: bytes) -> Any:
         return None
 
 
-def _documents(text: bytes) -> tuple[list[Any], int | None, bool]:
-    """The values that a text begins with, where it stops being JSON, and whether it is cut."""
+def _documents(text: bytes) -> tuple[list[Any], _Completion | None]:
+    """The values that a text begins with, and the last one when it could not be read to its end."""
     documents: list[Any] = []
     position = 0
     while len(documents) < _MAX_DOCUMENTS:
@@ -146,17 +146,16 @@ def _documents(text: bytes) -> tuple[list[Any], int | None, bool]:
             try:
                 documents.append(_decode(completed.value))
             except ValueError:
-                return documents, position, False
-            except RecursionError:
-                raise _too_deep(position) from None
+                completed.break_at(position)
+                return documents, completed
         if completed.end is None:
-            return documents, completed.broken_at, completed.broken_at is None
+            return documents, completed
         position = completed.end
-    return documents, None, False
+    return documents, None
 
 
 def _decode(value: bytes) -> Any:
-    """A sample's value, whatever is wrong inside its strings. Raises ValueError, RecursionError."""
+    """A sample's value, whatever is wrong inside its strings. Raises ValueError."""
     text = value.decode("utf-8", "replace")
     try:
         return _loads(text)
@@ -184,6 +183,7 @@ class _Completion:
     def __init__(self, text: bytes, start: int) -> None:
         self.end: int | None = None
         self.broken_at: int | None = None
+        self.too_deep_at: int | None = None
         self._text, self._start = text, start
         self._closers = b""
         #: How far the text is of use, and what closes it there.
@@ -196,6 +196,13 @@ class _Completion:
             return None
         end, closers = self._kept
         return self._text[self._start : end] + closers
+
+    @property
+    def is_cut(self) -> bool:
+        return self.end is None and self.broken_at is None and self.too_deep_at is None
+
+    def break_at(self, position: int) -> None:
+        self.end, self.broken_at = None, position
 
     def _read(self) -> None:
         text, position = self._text, self._start
@@ -216,8 +223,9 @@ class _Completion:
                 expected = _Expected.KEY if in_object else _Expected.VALUE
                 continue
             if mark in (b"{", b"[") and expected in _VALUES:
-                if len(self._closers) >= MAX_DEPTH:
-                    raise _too_deep(position)
+                if len(self._closers) >= _MAX_DEPTH:
+                    self.too_deep_at = position
+                    return
                 self._closers = (b"}" if mark == b"{" else b"]") + self._closers
                 expected = _Expected.KEY_OR_CLOSE if mark == b"{" else _Expected.VALUE_OR_CLOSE
             elif mark is not None and mark == self._closers[:1] and expected in _CLOSES:
@@ -249,11 +257,3 @@ class _Completion:
 
 def _is_scalar(scalar: bytes | None) -> bool:
     return scalar is not None and (scalar in _SCALARS or _NUMBER.fullmatch(scalar) is not None)
-
-
-def _too_deep(position: int) -> RejectedUpload:
-    return RejectedUpload(
-        "The file is nested far deeper than any conversation",
-        place=f"byte {position:,}, more than {MAX_DEPTH:,} levels down",
-        fix="Upload the export as the program wrote it.",
-    )

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import re
 
-#: Deeper than any conversation, and where the decoders give up.
-MAX_DEPTH = 1000
-
 # A string without its quotes. The dot of an escape may be any byte.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _STRING_BODY = re.compile(rb"[^\"\\]*+(?:\\.[^\"\\]*+)*+", re.S)
@@ -162,15 +159,29 @@ def spans_of_elements(text: bytes) -> list[tuple[int, int]]:
 
 
 def spans_of_lines(text: bytes) -> list[tuple[int, int]]:
-    """(begin, end) of each line that is not blank."""
-    spans = []
+    """(begin, end) of each line that is not blank; of each value on a line that holds several."""
+    spans: list[tuple[int, int]] = []
     begin = 0
     while begin < len(text):
         newline = text.find(b"\n", begin)
         end = newline if newline >= 0 else len(text)
-        if text[begin:end].strip():
-            spans.append(_without_space(text, begin, end))
+        spans += _values_on(text, *_without_space(text, begin, end))
         begin = end + 1
+    return spans
+
+
+def _values_on(text: bytes, begin: int, end: int) -> list[tuple[int, int]]:
+    """The spans of the objects or lists that a line is made of, or of the line when it is not."""
+    spans = []
+    line = bytearray(text[begin:end])
+    position = 0
+    while position < len(line):
+        scanner = Scanner(line, position)
+        if line[position] not in b"{[" or (value_end := scanner.run(is_all=True)) is None:
+            return [(begin, end)]
+        spans.append((begin + position, begin + value_end))
+        match = _NOT_SPACE.search(line, value_end)
+        position = match.start() if match else len(line)
     return spans
 
 

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from support.exports import EXPORTS, Turns, chatgpt, open_webui
 from support.reading import read
-from tuner.conversations import FORMATS
+from tuner.conversations.formats import READABLE
 from tuner.errors import RejectedUpload
 
-#: Recognised only to say what is wrong with them.
-HOLD_NO_DIALOGUES = {format_.name for format_ in FORMATS if getattr(format_, "holds_none", False)}
 NAMES = sorted(EXPORTS)
 
 # Letters, digits, and what is special in JSON, HTML, CSV or Unicode; no marks of a format's own.
@@ -47,12 +45,12 @@ def written(name: str, dialogues: list[Turns]) -> bytes:
 
 
 def test_every_format_is_tested_here() -> None:
-    assert {format_.name for format_ in FORMATS} - HOLD_NO_DIALOGUES == set(EXPORTS)
+    assert {format_.name for format_ in READABLE} == set(EXPORTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_what_was_said_is_read_back(name: str, data: Any) -> None:
     text = _PLAIN if name in _PLAIN_ONLY else _TEXT
     dialogues = data.draw(dialogues_of(text))
@@ -108,7 +106,7 @@ def test_neither_layout_nor_escapes_matter(name: str, indent: int | None) -> Non
 def test_a_file_cut_anywhere_gives_a_part_of_it_or_is_refused(name: str) -> None:
     whole = written(name, SAID)
     said = [turn for dialogue in EXPORTS[name][1](SAID) for turn in dialogue]
-    for length in range(0, len(whole), 3):
+    for length in range(0, len(whole), 7):
         try:
             found = read(whole[:length], speaker=_speaker(name))
         except RejectedUpload:
@@ -120,7 +118,7 @@ def test_a_file_cut_anywhere_gives_a_part_of_it_or_is_refused(name: str) -> None
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_damage_is_counted_or_refused_and_never_a_crash(name: str, data: Any) -> None:
     content = bytearray(written(name, SAID))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
+from tuner.conversations.formats.refused import NoDialogues
 from tuner.conversations.model import Format
 
 
@@ -28,3 +29,5 @@ def _all() -> tuple[Format, ...]:
 
 
 FORMATS: tuple[Format, ...] = _all()
+#: Without those that are recognised only to say why they cannot be read.
+READABLE = tuple(format_ for format_ in FORMATS if not isinstance(format_, NoDialogues))

@@ -22,8 +22,6 @@ class NoDialogues:
     alone: bool = False
     reason: str
     fix: str
-    #: Nothing is ever read from it.
-    holds_none: bool = True
 
     def recognise(self, view: View) -> Match | None:
         if view.text is not None or (self.under and self.under not in view.path):
