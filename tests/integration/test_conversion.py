@@ -88,7 +88,7 @@ def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_w
     number = 0
     died = True
     while died:
-        number += 3
+        number += 5
         world = make_world()
         upload = world.drop(content)
         try:

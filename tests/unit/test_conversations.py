@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
@@ -362,3 +364,20 @@ def test_lines_of_several_values_lose_none_of_them() -> None:
 def test_a_refusal_says_where_the_file_stops_being_json() -> None:
     with pytest.raises(RejectedUpload, match="stops being JSON at line 1, column 14"):
         read(b'[{"id": "x" \n "y"}, {"user": "Hi"}]'.replace(b"\n", b""))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_without_dialogues_in_a_zip_hides_no_other(order: int) -> None:
+    """As ChatGPT's export holds ratings and the account beside the conversations."""
+    files = [
+        ("feedback.json", [{"id": "1", "conversation_id": "2", "rating": "good"}]),
+        ("memory.json", schema_a(("user", "Hi"), ("assistant", "Ho"))),
+        ("notes.jsonl", [{"text": "a note"}]),
+    ]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, document in files[::order]:
+            archive.writestr(name, json.dumps(document))
+    found = read(packed.getvalue())
+    assert found.dialogues == [[("user", "Hi"), ("assistant", "Ho")]]
+    assert "2 × file in the archive without conversations" in found.parts[0].warnings

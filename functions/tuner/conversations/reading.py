@@ -10,6 +10,7 @@ from tuner.conversations.containers import Limits, open_parts
 from tuner.conversations.detection import Detection, detect
 from tuner.conversations.feed import Feed
 from tuner.conversations.formats import FORMATS
+from tuner.conversations.formats.refused import NoDialogues
 from tuner.conversations.model import (
     Conversation,
     Dialogues,
@@ -85,6 +86,8 @@ class Reading:
             feed = Feed(part.chunks)
             try:
                 detection = detect(feed, self._formats, name=self._format_name)
+                if part.name and isinstance(detection.format, NoDialogues):
+                    raise detection.format.refusal()
             except RejectedUpload as rejected:
                 if not part.name:  # not one of several files in an archive
                     raise

@@ -44,7 +44,16 @@ _OPEN_OBJECT, _CLOSE_OBJECT, _QUOTE, _COLON = b'{}":'
 class Batch(Generic[T]):
     """Consecutive rows of one list, and the bytes that they were read from."""
 
-    __slots__ = ("_base", "_find", "_places", "_spans", "_text", "items", "opens")
+    __slots__ = (
+        "_base",
+        "_find",
+        "_is_in_brackets",
+        "_places",
+        "_spans",
+        "_text",
+        "items",
+        "opens",
+    )
 
     def __init__(
         self,
@@ -55,6 +64,7 @@ class Batch(Generic[T]):
         opens: bool,
         places: list[int] | None = None,
         is_lines: bool = False,
+        is_in_brackets: bool = False,
     ) -> None:
         self.items = items
         #: Whether the list of rows begins here: a dialogue, where rows are turns.
@@ -64,12 +74,14 @@ class Batch(Generic[T]):
         #: For each item which row of the text it is; None when it is all of them.
         self._places = places
         self._find = spans_of_lines if is_lines else spans_of_elements
+        self._is_in_brackets = is_in_brackets
         self._spans: list[Span] | None = None
 
     def offset(self, index: int) -> int | None:
         """Where `items[index]` begins, in bytes of the unpacked text; scans the batch once."""
         if self._spans is None:
-            self._spans = self._find(self._text)
+            text = self._text[1:-1] if self._is_in_brackets else self._text
+            self._spans = self._find(text)
         row = index if self._places is None else self._places[index]
         return self._base + self._spans[row][0] if row < len(self._spans) else None
 
@@ -370,7 +382,8 @@ class Records:
                 return None
             return self._region(text[1:-1], opens=opens)
         self.tally.rows += len(items)
-        return Batch(items, text=text[1:-1], base=self._feed.base, opens=opens)
+        # The text is kept as it is: nobody mostly asks for an offset.
+        return Batch(items, text=text, base=self._feed.base, opens=opens, is_in_brackets=True)
 
     def _exact_cut(self, separator: bytes | None) -> tuple[int, bytes | None]:
         """Where the last whole row in the buffer ends, and what separates rows from now on.

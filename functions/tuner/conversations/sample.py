@@ -108,9 +108,9 @@ def _lists_in(value: Any, path: Path) -> Iterator[View]:
                 yield View(path=(*path, key, "[]"), rows=inner, outer=value)
             elif isinstance(inner, dict):
                 yield from _lists_in(inner, (*path, key))
-                lists = [rows for rows in inner.values() if isinstance(rows, list)]
-                if lists and len(lists) == len(inner):
-                    yield View(path=(*path, key, "*", "[]"), rows=lists[0], outer=value)
+                if all(isinstance(rows, list | None) for rows in inner.values()):
+                    rows: list[Any] = next((rows for rows in inner.values() if rows), [])
+                    yield View(path=(*path, key, "*", "[]"), rows=rows, outer=value)
 
 
 def _documents_on_lines(text: bytes, is_all: bool) -> list[Any] | None:

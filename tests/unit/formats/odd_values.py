@@ -9,7 +9,21 @@ from typing import Any
 from support.reading import read
 from tuner.errors import RejectedUpload
 
-_ODD: tuple[Any, ...] = (None, True, 7, -1.5, 1e400, "odd", "", [], {}, [[]], [None], {"odd": [{}]})
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    -1.5,
+    1e400,
+    10**400,
+    "odd",
+    "",
+    [],
+    {},
+    [[]],
+    [None],
+    {"odd": [{}]},
+)
 
 
 def survives_odd_values(document: Any, format_name: str) -> int:

@@ -70,6 +70,13 @@ def test_each_llamaindex_session_is_a_dialogue() -> None:
         assert found.parts_left_out == {"image": 2}
 
 
+@pytest.mark.parametrize("empty", [[], None])
+def test_an_empty_session_hides_no_other(empty: Any) -> None:
+    session = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    found = read({"store": {"x": empty, "y": session, "z": session}, "class_name": "c"})
+    assert (found.format, found.dialogues) == ("llamaindex", [DIALOGUE] * 2)
+
+
 # -- Letta -----------------------------------------------------------------------------------------
 
 
@@ -99,7 +106,20 @@ def test_a_letta_agent_is_read_as_its_user_saw_it() -> None:
     }  # fmt: skip
 
 
-def test_a_letta_user_may_write_json() -> None:
+def test_what_an_agent_thinks_beside_an_unreadable_call_is_not_said() -> None:
+    call = {"function": {"name": "send_message", "arguments": "{"}}
+    found = read(
+        letta(
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "secret thought", "tool_calls": [call]},
+            {"role": "assistant", "content": "b"},
+        )
+    )
+    assert (found.dialogues, found.left_out) == ([DIALOGUE], {"tool_call": 1})
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '{"type": "button", "label": "x"}'])
+def test_a_letta_user_may_write_json(text: str) -> None:
     found = read(
         letta({"role": "user", "content": '{"a": 1}'}, {"role": "assistant", "content": "b"})
     )
@@ -115,7 +135,7 @@ def test_the_real_agents_without_a_dialogue_are_refused(name: str) -> None:
 # -- simonw/llm ------------------------------------------------------------------------------------
 
 
-def log(conversation: Any, time: str, prompt: Any, response: Any, system: Any = None) -> Any:
+def log(conversation: Any, time: Any, prompt: Any, response: Any, system: Any = None) -> Any:
     return {
         "conversation_id": conversation, "datetime_utc": time, "prompt": prompt,
         "response": response, "system": system,
@@ -134,7 +154,14 @@ def test_log_rows_are_grouped_by_conversation_and_put_in_order() -> None:
             [*DIALOGUE, ("user", "c"), ("assistant", "d")], DIALOGUE, DIALOGUE, DIALOGUE,
         ]  # fmt: skip
         assert found.systems[1] == "Be kind."
-        assert found.left_out == {"not_a_pair": 2}
+        assert found.left_out == {"no_text": 1, "trailing_user": 1}
+
+
+def test_a_prompt_and_its_answer_may_lie_in_two_rows() -> None:
+    rows = [log("x", "1", "a", None, "Be kind."), log("x", None, None, "b", "Be brief.")]
+    found = read(rows)
+    assert (found.dialogues, found.systems) == ([DIALOGUE], ["Be kind.\n\nBe brief."])
+    assert found.left_out == {"no_text": 2}
 
 
 def test_what_logs_make_us_hold_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +207,16 @@ def test_flat_rows_of_a_tree_may_lie_anywhere() -> None:
     assert found.left_out == {"other_branch": 1}
 
 
+def test_ids_may_be_numbers_and_ranks_of_any_size() -> None:
+    rows = [
+        message(1, None, "prompter", "a", created_date="t1"),
+        message(2, 1, "assistant", "x", rank=10**400),
+        message(3, 1, "assistant", "b", rank=0, created_date="t2"),
+    ]
+    found = read(rows)
+    assert (found.dialogues, found.times) == ([DIALOGUE], [["t1", "t2"]])
+
+
 def test_rings_and_repeated_ids_lose_nothing_silently() -> None:
     rows = [
         message("1", None, "prompter", "a"), message("2", "1", "assistant", "b"),
@@ -214,6 +251,7 @@ def test_the_real_sample_gives_its_trees() -> None:
     ("document", "words"),
     [
         ({"results": [{"id": "1", "memory": "likes tea"}]}, "facts"),
+        ({"id": "u", "email": "x", "chatgpt_plus_user": True}, "account"),
         (jsonl({"text": "once"}, {"text": "upon"}), "nothing says who speaks"),
         ([{"id": "1", "conversation_id": "2", "rating": "thumbs_up"}], "ratings"),
     ],

@@ -19,6 +19,12 @@ from tuner.conversations.loose import NotAnObject
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Tally, Turn, View
 from tuner.conversations.records import Records
 
+#: What the program tells an agent, by the `type` of its JSON.
+_NOTICES = (
+    "heartbeat", "login", "system_alert", "system_message", "send_message_response",
+    "function_response", "summary", "memory_warning",
+)  # fmt: skip
+
 
 class _Message(msgspec.Struct, gc=False):
     role: Any = None
@@ -77,8 +83,10 @@ def _said(message: _Message | NotAnObject, tally: Tally) -> tuple[str, str]:
     text = text_of(message.content, tally)
     if message.role == "assistant":
         sent = _sent(message.tool_calls)
-        if sent is not None:
+        if sent:
             return "assistant", sent
+        if sent is not None:  # what it thinks aloud beside a call is not for the user
+            return "", "tool_call"
         if text is None or not text.strip():
             return "", "tool_call" if message.tool_calls else "no_text"
         return "assistant", text
@@ -90,26 +98,26 @@ def _said(message: _Message | NotAnObject, tally: Tally) -> tuple[str, str]:
 def _unpacked(text: str) -> tuple[str, str]:
     """What a user said, or that the program spoke."""
     packed = _object(text)
-    if packed is None or not isinstance(packed.get("type"), str):
-        return "user", text
-    said = packed.get("message")
-    if packed["type"] == "user_message" and isinstance(said, str):
+    kind, said = (packed.get("type"), packed.get("message")) if packed else (None, None)
+    if kind == "user_message" and isinstance(said, str):
         return "user", said
-    return "", "system_message"
+    return ("", "system_message") if kind in _NOTICES else ("user", text)
 
 
 def _sent(tool_calls: Any) -> str | None:
-    """What `send_message` sends."""
-    texts = []
+    """What `send_message` sends, "" when that cannot be read; None where it is not called."""
+    texts: list[str] = []
+    is_called = False
     for call in tool_calls if isinstance(tool_calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or function.get("name") != "send_message":
             continue
+        is_called = True
         arguments = function.get("arguments")
         packed = _object(arguments) if isinstance(arguments, str) else arguments
         if isinstance(packed, dict) and isinstance(packed.get("message"), str):
             texts.append(packed["message"])
-    return "\n\n".join(texts) if texts else None
+    return "\n\n".join(texts) if is_called else None
 
 
 def _object(text: str) -> dict[str, Any] | None:

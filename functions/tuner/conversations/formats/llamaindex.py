@@ -61,10 +61,11 @@ class LlamaIndex:
 
 
 def _text(row: _Row, tally: Tally) -> str | None:
-    if isinstance(row.content, str):
+    blocks = row.blocks if isinstance(row.blocks, list) else []
+    if isinstance(row.content, str) and (row.content.strip() or not blocks):
         return row.content
     texts = []
-    for block in row.blocks if isinstance(row.blocks, list) else ():
+    for block in blocks:
         fields = block if isinstance(block, dict) else {}
         if fields.get("block_type", "text") == "text" and isinstance(fields.get("text"), str):
             texts.append(fields["text"])

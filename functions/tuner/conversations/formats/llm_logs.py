@@ -46,30 +46,41 @@ class LlmLogs:
         for batch in records.batches(_Row):
             for number, row in enumerate(batch.items):
                 tally.turns += 2
-                if not isinstance(row.prompt, str) or not isinstance(row.response, str):
-                    tally.leave_out("not_a_pair", partial(batch.offset, number), count=2)
-                    continue
-                held.add(len(row.prompt) + len(row.response))
+                for text in (row.prompt, row.response):
+                    if not isinstance(text, str):
+                        tally.leave_out("no_text", partial(batch.offset, number))
+                held.add(sum(len(t) for t in (row.prompt, row.response, row.system) if _is_text(t)))
                 name = row.conversation_id
                 # A row without a conversation is one of its own.
-                rows.setdefault(name if isinstance(name, str) else object(), []).append(row)
-        for exchanges in rows.values():
-            exchanges.sort(
-                key=lambda row: row.datetime_utc if isinstance(row.datetime_utc, str) else ""
-            )
-            yield Conversation(
-                [turn for row in exchanges for turn in _turns(row)],
-                [row.datetime_utc for row in exchanges for _ in range(2)],
-                next((text for row in exchanges if (text := _system(row))), None),
-            )
+                rows.setdefault(name if isinstance(name, str | int) else object(), []).append(row)
+        for found in rows.values():
+            yield _dialogue(_by_time(found))
 
 
-def _turns(row: _Row) -> tuple[Turn, Turn]:
-    return Turn("user", row.prompt), Turn("assistant", row.response)
+def _dialogue(rows: list[_Row]) -> Conversation:
+    turns: list[Turn] = []
+    times: list[Any] = []
+    for row in rows:
+        for role, text in (("user", row.prompt), ("assistant", row.response)):
+            if isinstance(text, str):
+                turns.append(Turn(role, text))
+                times.append(row.datetime_utc)
+    systems = dict.fromkeys(row.system.strip() for row in rows if _is_text(row.system))
+    return Conversation(turns, times, "\n\n".join(filter(None, systems)) or None)
 
 
-def _system(row: _Row) -> str:
-    return row.system.strip() if isinstance(row.system, str) else ""
+def _by_time(rows: list[_Row]) -> list[_Row]:
+    """Oldest first; a row without a time stays behind the one before it."""
+    keys, last = [], ""
+    for row in rows:
+        last = row.datetime_utc if isinstance(row.datetime_utc, str) else last
+        keys.append(last)
+    order = sorted(range(len(rows)), key=keys.__getitem__)
+    return [rows[number] for number in order]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 FORMATS = (LlmLogs(),)

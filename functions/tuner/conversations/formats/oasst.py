@@ -10,6 +10,7 @@ rank last; what was deleted is passed over. Rows of a tree may lie anywhere in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from tuner.conversations.held import Held
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Tally, Turn, View
 from tuner.conversations.records import Records
 
+#: What a row takes beside its text, in characters.
+_ROW_CHARACTERS = 500
 _ROLES = {"prompter": "user", "assistant": "assistant", "user": "user", "human": "user"}
 
 
@@ -72,8 +75,8 @@ class Trees:
                 tally.turns += others
                 if others:
                     tally.leave_out("other_branch", partial(batch.offset, number), count=others)
-                turns = list(_turns(path, tally, partial(batch.offset, number)))
-                yield Conversation(turns, batch=batch, rows=number)
+                said = list(_turns(path, tally, partial(batch.offset, number)))
+                yield Conversation([turn for turn, _ in said], batch=batch, rows=number)
 
 
 class Rows:
@@ -97,21 +100,21 @@ class Rows:
 
     def read(self, records: Records, options: Options) -> Iterator[Conversation]:
         held = Held()
-        nodes: dict[str, dict[str, Any]] = {}
+        nodes: dict[str | int, dict[str, Any]] = {}
         roots: list[dict[str, Any]] = []
         parents: list[tuple[Any, dict[str, Any]]] = []
         for batch in records.batches(_Row):
             for row in batch.items:
-                held.add(len(row.text) if isinstance(row.text, str) else 0)
+                held.add(_ROW_CHARACTERS + (len(row.text) if isinstance(row.text, str) else 0))
                 node: dict[str, Any] = {
                     "role": row.role, "text": row.text, "rank": row.rank,
                     "deleted": row.deleted, "replies": [], "time": row.created_date,
                 }  # fmt: skip
-                if isinstance(row.own_id, str) and row.own_id not in nodes:
+                if isinstance(row.own_id, str | int) and row.own_id not in nodes:
                     nodes[row.own_id] = node
                 parents.append((row.parent, node))
         for parent, node in parents:
-            above = nodes.get(parent) if isinstance(parent, str) else None
+            above = nodes.get(parent) if isinstance(parent, str | int) else None
             (roots if above is None or above is node else above["replies"]).append(node)
         yield from _dialogues(roots, len(parents), records.tally)
 
@@ -125,8 +128,8 @@ def _dialogues(roots: list[dict[str, Any]], count: int, tally: Tally) -> Iterato
         tally.turns += others
         if others:
             tally.leave_out("other_branch", count=others)
-        turns = list(_turns(path, tally, None))
-        yield Conversation(turns)
+        said = list(_turns(path, tally, None))
+        yield Conversation([turn for turn, _ in said], [time for _, time in said])
     if count > seen:
         tally.turns += count - seen
         tally.leave_out("without_root", count=count - seen)
@@ -155,11 +158,13 @@ def _replies(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _rank(node: dict[str, Any]) -> float:
     rank = node.get("rank")
-    is_number = isinstance(rank, int | float) and not isinstance(rank, bool) and rank == rank
-    return float(rank) if is_number else float("inf")  # type: ignore[arg-type]
+    if isinstance(rank, bool) or not isinstance(rank, int | float) or rank != rank:
+        return math.inf
+    return rank
 
 
-def _turns(path: list[dict[str, Any]], tally: Tally, offset: Any) -> Iterator[Turn]:
+def _turns(path: list[dict[str, Any]], tally: Tally, offset: Any) -> Iterator[tuple[Turn, Any]]:
+    """The turns of a path, each with its time."""
     for node in path:
         role, text = node.get("role"), node.get("text")
         known = _ROLES.get(role) if isinstance(role, str) else None
@@ -171,7 +176,7 @@ def _turns(path: list[dict[str, Any]], tally: Tally, offset: Any) -> Iterator[Tu
         elif not isinstance(text, str):
             tally.leave_out("no_text", offset)
         else:
-            yield Turn(known, text)
+            yield Turn(known, text), node.get("time")
 
 
 FORMATS = (Trees(), Rows())

@@ -33,7 +33,10 @@ class NoDialogues:
         return Match(confidence=Confidence.POSSIBLE, evidence=f"rows have {keys}", marks=0)
 
     def read(self, records: Records, options: Options) -> Iterator[Conversation]:
-        raise RejectedUpload(self.reason, place=f"recognised as {self.title}", fix=self.fix)
+        raise self.refusal()
+
+    def refusal(self) -> RejectedUpload:
+        return RejectedUpload(self.reason, place=f"recognised as {self.title}", fix=self.fix)
 
 
 FORMATS = (
@@ -51,6 +54,13 @@ FORMATS = (
         alone=True,
         reason="These are texts, and nothing says who speaks in them",
         fix="Upload rows that hold a prompt and a reply, for example `instruction` and `output`.",
+    ),
+    NoDialogues(
+        name="chatgpt-user",
+        title="the account of a ChatGPT export",
+        keys=("email", "chatgpt_plus_user"),
+        reason="This file of a ChatGPT export holds the account, and no dialogue",
+        fix="Upload `conversations.json` of the same export, or the zip file as it came.",
     ),
     NoDialogues(
         name="chatgpt-feedback",
