@@ -35,8 +35,8 @@ PRODUCT = Environment(
     purpose="functions, console, local servers, test tools",
     requirements=("requirements.txt", "local/setup/requirements/dev.txt"),
     has_project=True,
-    download_bytes=80 * MEGABYTE,
-    disk_bytes=490 * MEGABYTE,
+    download_bytes=115 * MEGABYTE,
+    disk_bytes=630 * MEGABYTE,
 )
 TRAINER_ON_CPU = Environment(
     folder=".venv-trainer",

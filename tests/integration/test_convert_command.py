@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,15 @@ def test_an_interrupted_conversion_leaves_nothing_behind(tmp_path):
         assert process.wait(30) == 130
     assert b"Traceback" not in message
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+def test_a_name_in_an_archive_cannot_steer_the_terminal(tmp_path):
+    with zipfile.ZipFile(tmp_path / "in", "w") as archive:
+        archive.writestr("\x1b[31mred\x07.json", json.dumps(dialogue("a", "b")))
+    ran = tuner(tmp_path, "convert", "in", "-o", "out")
+    assert ran.returncode == 0
+    assert "red" in ran.stdout
+    assert not {"\x1b", "\x07"} & set(ran.stdout + ran.stderr)
 
 
 def test_formats_lists_every_format_once(tmp_path):

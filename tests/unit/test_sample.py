@@ -270,3 +270,8 @@ def test_a_view_of_a_list_shows_what_stands_beside_it() -> None:
 
 def test_a_million_keys_make_no_million_views() -> None:
     assert len(paths({str(number): [] for number in range(20_000)})) < 1000
+
+
+def test_a_file_of_countless_lists_is_looked_at_in_bounded_work() -> None:
+    lists = {f"k{n}": {f"k{m}": [{"a": 1}] for m in range(200)} for n in range(200)}
+    assert len([*take_sample(json.dumps(lists).encode(), is_all=True).views()]) <= 1002

@@ -2,12 +2,14 @@
 
 reading.py     one pass over a source, with the account of every part
 sources.py     a local file or an object in a bucket, as chunks of bytes
-containers.py  gzip, zip, encodings: chunks of UTF-8
-detection.py   which format it is, by a sample (`sample.py`)
-records.py     typed rows in batches (`feed.py`, `scanning.py`, `lenient.py`)
-formats/       one module per family of formats
-canonical.py   the same turns, whichever program exported them
-sessions.py    dialogues cut where time passed
+containers.py  chunks of UTF-8: `unpacking` (gzip), `zip_archive`, `encodings`, `json_strings`,
+               `sqlite_logs`; `signatures` tells what is refused, `streams` bounds all of it
+detection.py   which format it is, by a `sample`
+records.py     typed rows in batches: `feed`, `scanning`, `lenient`
+formats/       one module per family of formats; they share `held`, `html_text`, `loose`,
+               `people`, `trees`
+canonical.py   the same turns, whichever program exported them (`model`)
+sessions.py    dialogues cut where time passed (`times`)
 """
 
 from tuner.conversations.formats import FORMATS

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain, islice
 from typing import Any
 
 from tuner.conversations.model import Path, View
@@ -21,6 +22,8 @@ SIZES = (64 << 10, 1 << 20, 8 << 20)
 
 _MAX_DOCUMENTS = 50
 _MAX_KEYS = 200
+#: Every format looks at every list: no export has as many, and a hostile file may have more.
+_MAX_LISTS = 1000
 _MAX_DIGITS = 100
 #: Deeper than any export; Python's own decoder gives up at about a thousand.
 _MAX_DEPTH = 400
@@ -74,11 +77,11 @@ class Sample:
         if any(isinstance(document, dict) for document in self.documents):
             yield View(path=(), rows=self.documents)
         seen: set[Path] = set()
-        for document in self.documents:
-            for view in _lists_in(document, ()):
-                if view.path not in seen:
-                    seen.add(view.path)
-                    yield view
+        lists = chain.from_iterable(_lists_in(document, ()) for document in self.documents)
+        for view in islice(lists, _MAX_LISTS):
+            if view.path not in seen:
+                seen.add(view.path)
+                yield view
 
 
 def take_sample(text: bytes, *, is_all: bool) -> Sample:

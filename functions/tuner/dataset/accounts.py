@@ -15,7 +15,7 @@ def sources(reading: Reading, file: File, *, generation: str = "") -> tuple[Sour
 def _source(part: PartAccount, file: File, generation: str) -> Source:
     tally = part.tally
     return Source(
-        name=f"{file.name}!{part.name}" if part.name else file.name,
+        name=_printable(f"{file.name}!{part.name}" if part.name else file.name),
         generation=generation,
         sha256=file.sha256,
         bytes=file.size_bytes,
@@ -31,3 +31,8 @@ def _source(part: PartAccount, file: File, generation: str) -> Source:
         turns_left_out=dict(tally.turns_left_out),
         first_offsets={reason: tuple(found) for reason, found in tally.first_offsets.items()},
     )
+
+
+def _printable(name: str) -> str:
+    """A name from an archive is a stranger's: it must not steer the terminal that shows it."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
