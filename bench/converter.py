@@ -190,7 +190,7 @@ def _check_counts(corpus: Corpus, folder: Path, peers: Mapping[str, str]) -> Non
 
 
 def _against_parsers(corpus: Corpus, samples: Mapping[str, Samples]) -> list[Figure]:
-    """Process against process (jq, ijson), job against call (orjson)."""
+    """Process against process (jq), job against call (orjson, ijson)."""
     whole = partial(_speed, corpus, samples["ours"].seconds)
     job = partial(_speed, corpus, samples["function"].own())
     orjson = samples["orjson"]
@@ -201,7 +201,8 @@ def _against_parsers(corpus: Corpus, samples: Mapping[str, Samples]) -> list[Fig
         whole("process.orjson", "orjson", orjson.own()),
     ]
     if corpus.kind == "chatgpt":
-        figures.append(whole("ijson", "ijson", samples["ijson"].own(), at_least=IJSON_AT_LEAST))
+        figures.append(job("ijson", "ijson", samples["ijson"].own(), at_least=IJSON_AT_LEAST))
+        figures.append(whole("process.ijson", "ijson", samples["ijson"].own()))
     return figures
 
 
@@ -351,8 +352,8 @@ _LIMITS = {
 _NOTES = """\
 Medians [lowest–highest]; MB/s of the input, MiB of resident memory (the worst round counts).
 Ours is the whole process of `tuner convert`, from before its start until after its end; beside
-orjson and gzip it is the job alone, timed inside a fresh process as the peer is ("process.orjson"
-is the whole process all the same). jq is its whole process; other peers are timed inside a fresh
+orjson, ijson and gzip it is the job alone, timed inside a fresh process as the peer is
+("process.orjson" and "process.ijson" are the whole process all the same). jq is its whole process; other peers are timed inside a fresh
 process and write nothing. "orjson, again" is a second parse in the same process without garbage
 collection: its best case. copy, simdjson and sha256 only read and write, parse, or hash the same
 bytes: the ratio is how far it is to that limit.

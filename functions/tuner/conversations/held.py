@@ -6,6 +6,8 @@ from tuner.errors import RejectedUpload
 
 #: Characters of text that a file may make us hold.
 MAX_HELD_CHARACTERS = 128 << 20
+#: What a row takes beside its text, in characters: many rows of nothing are much, too.
+_ROW_CHARACTERS = 400
 
 
 class Held:
@@ -15,8 +17,8 @@ class Held:
         self._characters = 0
 
     def add(self, characters: int) -> None:
-        """Raises RejectedUpload when it is too much."""
-        self._characters += characters
+        """One row more. Raises RejectedUpload when it is too much."""
+        self._characters += characters + _ROW_CHARACTERS
         if self._characters > MAX_HELD_CHARACTERS:
             raise RejectedUpload(
                 "The rows of this format must be put in order, and the file is too large for that",

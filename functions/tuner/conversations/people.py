@@ -14,7 +14,10 @@ from tuner.errors import RejectedUpload
 #: Names that are told apart; the messages of others are counted together.
 _MAX_NAMES = 10_000
 _MAX_SHOWN_NAMES = 20
+_MAX_KEPT_CHARACTERS = 200
 _MAX_NAME_CHARACTERS = 60
+#: What others may say before the persona is first heard: it all becomes one prompt.
+_MAX_CHARACTERS_BEFORE = 16 << 20
 
 
 class Cast:
@@ -24,19 +27,32 @@ class Cast:
         self._speaker = None if options.speaker is None else _key(options.speaker)
         self._spoken: Counter[str] = Counter()
         self._is_heard = False
+        self._characters_before = 0
 
-    def role_of(self, *names: str) -> str:
+    @property
+    def wants_turns(self) -> bool:
+        """Whether turns are of use; if not, the rest of the file is only counted."""
+        return self._speaker is not None and self._characters_before <= _MAX_CHARACTERS_BEFORE
+
+    def role_of(self, names: tuple[str, ...], text: str) -> str:
         """The side of somebody, by any of his names; the first one is counted."""
-        name = names[0]
+        name = names[0].strip()[:_MAX_KEPT_CHARACTERS]
         if name in self._spoken or len(self._spoken) < _MAX_NAMES:
             self._spoken[name] += 1
         if self._speaker is None or all(_key(each) != self._speaker for each in names):
+            self._characters_before += 0 if self._is_heard else len(text)
             return "user"
         self._is_heard = True
         return "assistant"
 
     def check(self) -> None:
         """At the end of a file. Raises RejectedUpload when nobody in it is the persona."""
+        if self._is_heard and not self.wants_turns:
+            raise RejectedUpload(
+                f"Others say more than {_MAX_CHARACTERS_BEFORE:,} characters before the speaker is "
+                "first heard",
+                fix="Split the file where the speaker joins the chat, and upload the later part.",
+            )
         if self._is_heard or not self._spoken:
             return
         if self._speaker is None:
@@ -70,22 +86,25 @@ class Messages:
 
     def add(self, names: tuple[str, ...], text: str, time: Any, row: int = 0) -> None:
         self._tally.turns += 1
-        self._turns.append(Turn(self._cast.role_of(*names), text))
+        self._turns.append(Turn(self._cast.role_of(names, text), text))
         self._times.append(time)
         self._rows.append(row)
 
     def piece(
         self, *, starts: bool, ends: bool = False, batch: Batch[Any] | None = None
     ) -> Iterator[Conversation]:
-        """What was collected since the last piece."""
-        yield Conversation(
-            self._turns, self._times, None, starts, ends, batch, self._rows if batch else 0
-        )
+        """What was collected since the last piece, if it is of use."""
+        if self._cast.wants_turns:
+            yield Conversation(
+                self._turns, self._times, None, starts, ends, batch, self._rows if batch else 0
+            )
         self._turns, self._times, self._rows = [], [], []
 
 
 def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
+    """A name as it is compared: in one form, without marks that nobody sees."""
+    text = unicodedata.normalize("NFC", name)
+    return "".join(c for c in text if unicodedata.category(c) != "Cf").strip().casefold()
 
 
 def _printable(name: str) -> str:

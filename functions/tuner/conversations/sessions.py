@@ -52,9 +52,8 @@ class Cutter:
                 yield dialogue
                 continue
             turns = dialogue.turns
-            is_whole = dialogue.starts and dialogue.ends
-            if is_whole and (
-                len(turns) == 2 or not (one_by_one or (pauses and dialogue.times is not None))
+            if (dialogue.starts and dialogue.ends) and (
+                len(turns) == 2 or not (one_by_one or (pauses and _has_pause(dialogue.times)))
             ):
                 yield from self._give()
                 yield dialogue
@@ -92,3 +91,17 @@ class Cutter:
         if self._turns:
             yield Example(self._turns, system=self._system)
             self._turns, self._characters = [], 0
+
+
+def _has_pause(times: list[Any] | None) -> bool:
+    """Whether time passed between a reply and the next prompt."""
+    if times is None:
+        return False
+    ended: float | None = None
+    for start in range(0, len(times), 2):
+        began = seconds(times[start])
+        if began is not None and ended is not None and began - ended > PAUSE_SECONDS:
+            return True
+        last = seconds(times[start + 1])
+        ended = began if last is None else last
+    return False

@@ -37,6 +37,20 @@ def test_the_export_is_newest_first_and_read_from_its_end() -> None:
     ]
 
 
+def test_an_export_that_begins_with_its_oldest_row_keeps_its_order() -> None:
+    assert read(export(*ROWS[::-1])).dialogues == read(export(*ROWS)).dialogues
+
+
+def test_blank_lines_are_no_rows() -> None:
+    assert read(export(*ROWS) + b"\r\n\r\n").rows_dropped == {}
+
+
+def test_many_empty_rows_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "MAX_HELD_CHARACTERS", 100_000)
+    with pytest.raises(RejectedUpload, match="Split it"):
+        read(export(*[("", "", "", "")] * 1000))
+
+
 def test_rows_of_other_columns_or_authors_are_counted() -> None:
     found = read(export(("Tea", "t"), ("Tea", "t", "Ghost", "boo"), *ROWS))
     assert found.rows_dropped == {"wrong_columns": 1}

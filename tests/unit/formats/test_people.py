@@ -71,6 +71,7 @@ def telegram_message(**changes: Any) -> Any:
     [
         ({"type": "service", "text": ""}, "system_message"),
         ({"forwarded_from": "News"}, "forwarded"),
+        ({"forwarded_from": None}, "forwarded"),
         ({"text": None}, "no_text"),
         ({"photo": "x.jpg", "text": ""}, "empty_turn"),
     ],
@@ -126,7 +127,16 @@ def test_the_newer_messenger_export_is_read_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"), [({"is_unsent": True}, "deleted"), ({"content": None}, "no_text")]
+    ("changes", "reason"),
+    [
+        ({"is_unsent": True}, "deleted"),
+        ({"type": "placeholder"}, "deleted"),
+        ({"content": None}, "no_text"),
+        ({"content": "Ada sent an attachment."}, "no_text"),
+        ({"type": "Call"}, "system_message"),
+        ({"call_duration": 7}, "system_message"),
+        ({"content": "Reacted ❤ to your message "}, "system_message"),
+    ],
 )
 def test_what_nobody_said_on_messenger_is_left_out(changes: Any, reason: str) -> None:
     document = messenger(SAID)

@@ -38,9 +38,11 @@ def test_the_chosen_swipe_is_what_was_said(chosen: Any, text: str) -> None:
 
 def test_what_the_program_says_is_left_out() -> None:
     notice = line("System", "joined") | {"is_system": True}
-    found = read(jsonl(HEADER, line("Ada", "a"), notice, line("Nan", "b"), line("Nan", None)))
+    narrator = line("Nan", "Night falls.", extra={"type": "narrator"})
+    said = (line("Ada", "a"), notice, narrator, line("Nan", "b"), line("Nan", None))
+    found = read(jsonl(HEADER, *said))
     assert found.dialogues == [DIALOGUE]
-    assert found.left_out == {"system_message": 1, "no_text": 1}
+    assert found.left_out == {"system_message": 2, "no_text": 1}
 
 
 def test_in_a_group_everybody_is_the_persona_unless_one_is_named() -> None:

@@ -17,6 +17,12 @@ DIALECTS = {
     "Android, narrow space": "2/11/19, 2:18\u202fPM - {}: ",
     "Android, Spanish": "2/11/2019, 2:18 p. m. - {}: ",
     "Android, German": "02.11.19, 14:18 - {}: ",
+    "Android, German with a word": "02.11.19 um 14:18 - {}: ",
+    "Android, French": "02/11/2019 à 14:18 - {}: ",
+    "iOS, Finnish": "[2.11.2019 klo 14.18.03] {}: ",
+    "Android, dots and spaces": "2. 11. 2019, 14:18 - {}: ",
+    "a stranger": "2/11/19, 14:18 - ~\u202f{}: ",
+    "an isolated name": "2/11/19, 14:18 - \u2068{}\u2069: ",
     "iOS": "[2019-11-02, 14:18:03] {}: ",
     "iOS, 12 h": "[02/11/2019, 2:18:03 PM] {}: ",
     "iOS, marked": "\u200e[02.11.19, 14:18:03] {}: ",
@@ -57,6 +63,8 @@ def test_notices_of_the_program_are_left_out() -> None:
     [
         ("<Media omitted>", "file"),
         ("<Medien ausgeschlossen>", "file"),
+        ("‹Mídia oculta>", "file"),
+        ("IMG-20191102.jpg (archivo adjunto)", "image"),
         ("\u200eimage omitted", "image"),
         ("\u200eaudio omitted", "audio"),
         ("IMG-20191102.jpg (file attached)", "image"),
@@ -65,9 +73,41 @@ def test_notices_of_the_program_are_left_out() -> None:
     ],
 )
 def test_media_are_parts_and_their_caption_stays(text: str, kind: str) -> None:
-    found = read(chat(("Ada", text), ("Ada", f"{text}\nHi"), ("Nan", "Ho")), speaker="Nan")
+    found = read(chat(("Ada", text), ("Ada", "Hi"), ("Nan", "Ho")), speaker="Nan")
     assert found.dialogues == [DIALOGUE]
-    assert (found.parts_left_out, found.left_out) == ({kind: 2}, {"no_text": 1})
+    assert (found.parts_left_out, found.left_out) == ({kind: 1}, {"no_text": 1})
+
+
+@pytest.mark.parametrize("text", ["\u200eimage omitted", "IMG-20191102.jpg (file attached)"])
+def test_a_caption_stays(text: str) -> None:
+    found = read(chat(("Ada", f"{text}\nHi"), ("Nan", "Ho")), speaker="Nan")
+    assert (found.dialogues, found.parts_left_out) == ([DIALOGUE], {"image": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200eMessages are encrypted.", "\u200eBild weggelassen", "\u200eMissed voice call"]
+)
+def test_what_ios_marks_as_its_own_is_left_out_in_every_language(text: str) -> None:
+    found = read(chat(("Ada", "Hi"), ("Nan", text), ("Nan", "Ho")), speaker="Nan")
+    assert (found.dialogues, found.left_out) == ([DIALOGUE], {"system_message": 1})
+
+
+@pytest.mark.parametrize("speaker", [None, "Pop"])
+def test_a_large_chat_is_refused_with_its_speakers_too(
+    monkeypatch: pytest.MonkeyPatch, speaker: str | None
+) -> None:
+    monkeypatch.setattr("tuner.conversations.canonical.MAX_TURN_CHARACTERS", 20_000)
+    monkeypatch.setattr("tuner.conversations.people._MAX_CHARACTERS_BEFORE", 10_000)
+    text = chat(*[("Ada", "x" * 100), ("Nan", "y" * 100)] * 2000)
+    with pytest.raises(RejectedUpload, match=r"Ada \(2,000\), Nan \(2,000\)"):
+        read(text, speaker=speaker)
+
+
+def test_a_speaker_who_joins_too_late_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.conversations.people._MAX_CHARACTERS_BEFORE", 10_000)
+    text = chat(*[("Ada", "x" * 100)] * 1000, ("Nan", "Ho"))
+    with pytest.raises(RejectedUpload, match="before the speaker is first heard"):
+        read(text, speaker="Nan")
 
 
 @pytest.mark.parametrize(

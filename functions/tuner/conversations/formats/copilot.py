@@ -1,7 +1,7 @@
 """Microsoft Copilot's activity export: CSV with the columns Conversation, Time, Author, Message.
 
 It is newest first, and its times are too coarse to sort by: rows are held and read from the last to
-the first, grouped by conversation.
+the first, grouped by conversation. One that begins with its oldest row keeps its order.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tuner.conversations.feed import MAX_ROW_BYTES
 from tuner.conversations.held import Held
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Turn, View
 from tuner.conversations.records import Records
+from tuner.conversations.times import seconds
 
 _COLUMNS = ["conversation", "time", "author", "message"]
 _ROLES = {
@@ -50,6 +51,8 @@ class Copilot:
         held = Held()
         rows: list[tuple[str, str, str, Any]] = []
         for row in _rows(records):
+            if not row:
+                continue  # a blank line
             tally.rows += 1
             if len(row) != len(_COLUMNS):
                 tally.drop_row("wrong_columns")
@@ -57,6 +60,8 @@ class Copilot:
             held.add(sum(map(len, row)))
             conversation, time, author, text = row
             rows.append((conversation, author, text, time))
+        if rows and _is_before(rows[0][3], rows[-1][3]):
+            rows.reverse()
         dialogues: dict[str, Conversation] = {}
         while rows:
             conversation, author, text, time = rows.pop()
@@ -70,6 +75,11 @@ class Copilot:
             assert dialogue.times is not None
             dialogue.times.append(time)
         yield from dialogues.values()
+
+
+def _is_before(first: Any, last: Any) -> bool:
+    began, ended = seconds(first), seconds(last)
+    return began is not None and ended is not None and began < ended
 
 
 def _rows(records: Records) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ gives valid UTF-8. The newer export of encrypted chats has `senderName` and `tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -24,6 +25,12 @@ _PARTS = {
 }  # fmt: skip
 
 
+_NOTICES = ("Call", "Subscribe", "Unsubscribe")
+# What the program writes in a person's name, in English; `[^\n]` since it is still mojibake.
+_REACTION = re.compile(r"Reacted [^\n]{1,30} to your message\s*")
+_ATTACHMENT = re.compile(r"[^\n]{1,100} sent an attachment\.\s*")
+
+
 class _Message(msgspec.Struct, gc=False):
     sender_name: Any = None
     senderName: Any = None
@@ -33,6 +40,8 @@ class _Message(msgspec.Struct, gc=False):
     text: Any = None
     is_unsent: Any = None
     isUnsent: Any = None
+    type: Any = None
+    call_duration: Any = None
     photos: Any = None
     gifs: Any = None
     videos: Any = None
@@ -91,9 +100,20 @@ def _said(row: _Message) -> tuple[Any, Any]:
 
 def _not_said(row: _Message) -> str | None:
     """Why a row is no turn, or None."""
-    if row.is_unsent is True or row.isUnsent is True:
+    if row.is_unsent is True or row.isUnsent is True or row.type == "placeholder":
         return "deleted"
-    return None if all(isinstance(value, str) for value in _said(row)) else "no_text"
+    if row.type in _NOTICES or row.call_duration is not None:
+        return "system_message"
+    name, text = _said(row)
+    if not isinstance(name, str) or not isinstance(text, str):
+        return "no_text"
+    if _REACTION.fullmatch(text):
+        return "system_message"
+    return "no_text" if _ATTACHMENT.fullmatch(text) and _has_part(row) else None
+
+
+def _has_part(row: _Message) -> bool:
+    return any(getattr(row, field) for field in _PARTS)
 
 
 def _dialogue(

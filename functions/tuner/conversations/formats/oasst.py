@@ -21,8 +21,6 @@ from tuner.conversations.held import Held
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Tally, Turn, View
 from tuner.conversations.records import Records
 
-#: What a row takes beside its text, in characters.
-_ROW_CHARACTERS = 500
 _ROLES = {"prompter": "user", "assistant": "assistant", "user": "user", "human": "user"}
 
 
@@ -105,7 +103,7 @@ class Rows:
         parents: list[tuple[Any, dict[str, Any]]] = []
         for batch in records.batches(_Row):
             for row in batch.items:
-                held.add(_ROW_CHARACTERS + (len(row.text) if isinstance(row.text, str) else 0))
+                held.add(len(row.text) if isinstance(row.text, str) else 0)
                 node: dict[str, Any] = {
                     "role": row.role, "text": row.text, "rank": row.rank,
                     "deleted": row.deleted, "replies": [], "time": row.created_date,

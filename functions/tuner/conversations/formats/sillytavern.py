@@ -28,6 +28,7 @@ class _Row(msgspec.Struct, gc=False):
     send_date: Any = None
     user_name: Any = None
     chat_metadata: Any = None
+    extra: Any = None
 
 
 class SillyTavern:
@@ -53,7 +54,7 @@ class SillyTavern:
                     continue  # the header
                 tally.turns += 1
                 text = _chosen(row)
-                if row.is_system is True:
+                if row.is_system is True or _is_narrator(row.extra):
                     tally.leave_out("system_message", partial(batch.offset, number))
                 elif text is None:
                     tally.leave_out("no_text", partial(batch.offset, number))
@@ -64,6 +65,10 @@ class SillyTavern:
             yield Conversation(
                 turns, times, starts=batch.opens, ends=False, batch=batch, rows=places
             )
+
+
+def _is_narrator(extra: Any) -> bool:
+    return isinstance(extra, dict) and extra.get("type") == "narrator"
 
 
 def _chosen(row: _Row) -> str | None:

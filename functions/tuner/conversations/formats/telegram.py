@@ -28,7 +28,8 @@ class _Message(msgspec.Struct, gc=False):
     date_unixtime: Any = None
     sender: Any = msgspec.field(name="from", default=None)
     text: Any = None
-    forwarded_from: Any = None
+    #: Null for somebody who hides his name, absent where nothing was forwarded.
+    forwarded_from: Any = msgspec.UNSET
     photo: Any = None
     file: Any = None
     poll: Any = None
@@ -96,7 +97,7 @@ def _take(
             text = _text(message.text)
             if message.type != "message":
                 reason = "system_message"
-            elif message.forwarded_from is not None:
+            elif message.forwarded_from is not msgspec.UNSET:
                 reason = "forwarded"
             elif text is not None:
                 sender = message.sender if isinstance(message.sender, str) else _NOBODY

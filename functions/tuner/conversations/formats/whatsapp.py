@@ -19,11 +19,13 @@ from tuner.conversations.model import Confidence, Conversation, Match, Options, 
 from tuner.conversations.people import Cast, Messages
 from tuner.conversations.records import Records
 
-_MARKS = "\u200e\u200f\u202a\u202c\ufeff"
-_DATE = r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})"
+_MARKS = "\u200e\u200f\u202a\u202c\u2068\u2069\ufeff"
+_DATE = r"(\d{1,4})[./-] ?(\d{1,2})[./-] ?(\d{1,4})\.?"
+#: Between date and time: a comma, or a short word (French à, German um, Finnish klo).
+_AT = r",? (?:[^\W\d]{1,4} )?"
 _TIME = r"(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:[ \u00a0\u202f]?([ap])\.?[ \u00a0]?m\.?)?"
 _HEADER = re.compile(
-    rf"[{_MARKS}]*(?:\[{_DATE},? {_TIME}\] |{_DATE},? {_TIME} [-–] )(.*)", re.S | re.I
+    rf"[{_MARKS}]*(?:\[{_DATE}{_AT}{_TIME}\] |{_DATE}{_AT}{_TIME} [-–] )(.*)", re.S | re.I
 )
 _EDITED = re.compile(
     rf" ?[{_MARKS}]?<[^<>]{{0,30}}(?:edited|bearbeitet|editad|modifi)[^<>]{{0,30}}>"
@@ -31,15 +33,17 @@ _EDITED = re.compile(
 _DELETED = re.compile(
     r"(?:This message was deleted|You deleted this message|Diese Nachricht wurde gelöscht"
     r"|Du hast diese Nachricht gelöscht|Se eliminó este mensaje|Eliminaste este mensaje"
-    r"|Ce message a été supprimé|Vous avez supprimé ce message)\.?"
+    r"|Ce message a été supprimé|Vous avez supprimé ce message|Questo messaggio è stato eliminato"
+    r"|Hai eliminato questo messaggio|Mensagem apagada|Esta mensagem foi apagada"
+    r"|Você apagou esta mensagem|Dit bericht is verwijderd)\.?"
 )
-# Android writes a placeholder in brackets; iOS one behind an invisible mark, or a file's name.
+# Android writes a placeholder in brackets, alone; iOS one behind an invisible mark, or a file.
 _OMITTED = re.compile(
-    rf"<(?:Media omitted|Medien ausgeschlossen|Multimedia omitido|Médias omis)>"
-    rf"|[{_MARKS}]+(image|video|audio|sticker|GIF|document|Contact card)[^\n]{{0,20}} omitted"
+    rf"[{_MARKS}]+(image|video|audio|sticker|GIF|document|Contact card)[^\n]{{0,20}} omitted"
     rf"|[{_MARKS}]*<(?:attached|Anhang|adjunto|pièce jointe): ([^<>\n]{{1,200}})>"
-    rf"|[{_MARKS}]*([^<>\n]{{1,200}}\.\w{{2,4}}) \((?:file attached|Datei angehängt)\)"
+    rf"|\A\s*[{_MARKS}]*([^<>()\n]{{1,200}}\.\w{{2,4}}) \([^()\n]{{3,40}}\)[^\S\n]*(?=\n|\Z)"
 )
+_PLACEHOLDER = re.compile(r"[<‹][^<>\n]{3,40}>")
 _KINDS = {
     "jpg": "image", "jpeg": "image", "png": "image", "webp": "sticker", "gif": "image",
     "image": "image", "mp4": "video", "video": "video", "opus": "audio", "m4a": "audio",
@@ -119,7 +123,8 @@ def _split(text: str) -> tuple[str | None, str]:
     name, colon, said = text.partition(":")
     if not colon or "\n" in name or len(name) > 100 or said[:1] not in (" ", "\n", "\r", ""):
         return None, text
-    return name.strip(f" {_MARKS}"), said
+    # A tilde stands before names that are not among the owner's contacts.
+    return name.strip(f" {_MARKS}").removeprefix("~").strip(f" \u00a0\u202f{_MARKS}"), said
 
 
 def _cleaned(text: str, tally: Tally) -> tuple[str, str | None]:
@@ -132,11 +137,15 @@ def _cleaned(text: str, tally: Tally) -> tuple[str, str | None]:
         return ""
 
     kept = _OMITTED.sub(omitted, _EDITED.sub("", text)).strip(f" \r\n\t{_MARKS}")
+    if not kinds and _PLACEHOLDER.fullmatch(kept):
+        kinds, kept = ["file"], ""
     for kind in kinds:
         tally.leave_out_part(kind)
     if _DELETED.fullmatch(kept):
         return "", "deleted"
-    return kept, "no_text" if kinds and not kept else None
+    if text.lstrip(" ").startswith("\u200e") and not kinds:
+        return "", "system_message"  # iOS marks what the program says, in every language
+    return kept, "no_text" if kept == "null" or (kinds and not kept) else None
 
 
 class _Clock:
