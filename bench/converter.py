@@ -353,10 +353,10 @@ _NOTES = """\
 Medians [lowest–highest]; MB/s of the input, MiB of resident memory (the worst round counts).
 Ours is the whole process of `tuner convert`, from before its start until after its end; beside
 orjson, ijson and gzip it is the job alone, timed inside a fresh process as the peer is
-("process.orjson" and "process.ijson" are the whole process all the same). jq is its whole process; other peers are timed inside a fresh
-process and write nothing. "orjson, again" is a second parse in the same process without garbage
-collection: its best case. copy, simdjson and sha256 only read and write, parse, or hash the same
-bytes: the ratio is how far it is to that limit.
+("process.orjson" and "process.ijson" are the whole process all the same). jq is its whole process;
+other peers are timed inside a fresh process and write nothing. "orjson, again" is a second parse in
+the same process without garbage collection: its best case. copy, simdjson and sha256 only read and
+write, parse, or hash the same bytes: the ratio is how far it is to that limit.
 """
 
 
