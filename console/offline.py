@@ -166,7 +166,7 @@ def _tell(converted: Converted, output: Path) -> None:
     """What came out, on stdout; what the user must not miss, on stderr."""
     receipt = converted.receipt
     for source in receipt.sources:
-        print(f"{source.name}: {source.format}, recognised by {source.evidence}.")
+        print(f"{source.name}: {source.format}, since {source.evidence}.")
     dropped = "".join(f", {count:,} {name}" for name, count in receipt.dropped.items())
     print(
         f"{output}: {converted.examples:,} examples; {receipt.pairs:,} pairs in, "
