@@ -200,7 +200,11 @@ def test_an_interrupted_conversion_leaves_nothing_behind(tmp_path):
     """The input is a pipe that never ends, so that the signal finds it at work."""
     os.mkfifo(tmp_path / "in")
     with subprocess.Popen(
-        [TUNER, "convert", "in", "-o", "out"], cwd=tmp_path, stderr=subprocess.PIPE
+        [TUNER, "convert", "in", "-o", "out"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        # Who runs us in the background may have us ignore it, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         with (tmp_path / "in").open("wb") as pipe:
             pipe.write(b'{"history": [')
@@ -209,9 +213,11 @@ def test_an_interrupted_conversion_leaves_nothing_behind(tmp_path):
                 pipe.write(row)
             pipe.flush()
             process.send_signal(signal.SIGINT)
-            assert process.stderr is not None
-            message = process.stderr.read()
-        assert process.wait(30) == 130
+            try:
+                _, message = process.communicate(timeout=30)
+            finally:
+                process.kill()
+        assert process.returncode == 130
     assert b"Traceback" not in message
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 

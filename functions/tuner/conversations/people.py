@@ -34,6 +34,10 @@ class Cast:
         """Whether turns are of use; if not, the rest of the file is only counted."""
         return self._speaker is not None and self._characters_before <= _MAX_CHARACTERS_BEFORE
 
+    def begin_chat(self) -> None:
+        """Another dialogue begins: what was said in those before it is no part of its prompts."""
+        self._characters_before = 0
+
     def role_of(self, names: tuple[str, ...], text: str) -> str:
         """The side of somebody, by any of his names; the first one is counted."""
         name = names[0].strip()[:_MAX_KEPT_CHARACTERS]

@@ -166,3 +166,28 @@ def test_the_real_sample_names_its_speakers() -> None:
         read(sample("whatsapp/_chat 3.txt"))
     found = read(sample("whatsapp/_chat 3.txt"), speaker="john doe")
     assert (found.parts[0].pairs, found.left_out["system_message"]) == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["Nan :)", "3:15 Club"])
+def test_a_name_may_hold_a_colon_without_a_space(name: str) -> None:
+    assert read(chat(("Ada", "Hi"), (name, "Ho")), speaker=name).dialogues == [DIALOGUE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Meet at 5.30 (the usual place)", "see google.com (the site)", "<hello>", "an <unedited> x"],
+)
+def test_ordinary_text_is_not_taken_for_media(text: str) -> None:
+    assert read(chat(("Ada", text), ("Nan", "Ho")), speaker="Nan").dialogues[0][0] == ("user", text)
+
+
+def test_countless_invisible_marks_cost_no_more_than_other_text() -> None:
+    """A second for each ten thousand of them, squared, would be hours."""
+    text = chat(("Ada", "Hi"), ("Ada", "x" + "\u200e" * 300_000), ("Nan", "Ho"))
+    assert len(read(text, speaker="Nan").dialogues) == 1
+
+
+def test_a_message_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.conversations.formats.whatsapp._MAX_MESSAGE_CHARACTERS", 100)
+    with pytest.raises(RejectedUpload, match="One message"):
+        read(chat(("Ada", "Hi"), ("Nan", "x\n" * 200)), speaker="Nan")

@@ -69,6 +69,7 @@ class Telegram:
         if records.path[-2:] == ("list", "[]"):
             for chats in records.batches(_Chat):
                 for number, chat in enumerate(chats.items):
+                    cast.begin_chat()
                     _take(chat.messages, messages, records, chats, number)
                     yield from messages.piece(starts=True, ends=True, batch=chats)
         else:

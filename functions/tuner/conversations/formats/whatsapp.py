@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Tally, View
 from tuner.conversations.people import Cast, Messages
 from tuner.conversations.records import Records
+from tuner.errors import RejectedUpload
 
 _MARKS = "\u200e\u200f\u202a\u202c\u2068\u2069\ufeff"
 _DATE = r"(\d{1,4})[./-] ?(\d{1,2})[./-] ?(\d{1,4})\.?"
@@ -28,8 +29,10 @@ _HEADER = re.compile(
     rf"[{_MARKS}]*(?:\[{_DATE}{_AT}{_TIME}\] |{_DATE}{_AT}{_TIME} [-–] )(.*)", re.S | re.I
 )
 _EDITED = re.compile(
-    rf" ?[{_MARKS}]?<[^<>]{{0,30}}(?:edited|bearbeitet|editad|modifi)[^<>]{{0,30}}>"
+    rf" ?[{_MARKS}]?<[^<>\n]{{0,30}}(?:edited|bearbeitet|editad|modifi)[^<>\n]{{0,30}}>(?=\s*\Z)"
 )
+# The shortest name before a colon that ends a line or has a space behind it.
+_NAME = re.compile(r"([^\n]{1,100}?):(?: |(?=\r?\n|\Z))")
 _DELETED = re.compile(
     r"(?:This message was deleted|You deleted this message|Diese Nachricht wurde gelöscht"
     r"|Du hast diese Nachricht gelöscht|Se eliminó este mensaje|Eliminaste este mensaje"
@@ -39,11 +42,15 @@ _DELETED = re.compile(
 )
 # Android writes a placeholder in brackets, alone; iOS one behind an invisible mark, or a file.
 _OMITTED = re.compile(
-    rf"[{_MARKS}]+(image|video|audio|sticker|GIF|document|Contact card)[^\n]{{0,20}} omitted"
-    rf"|[{_MARKS}]*<(?:attached|Anhang|adjunto|pièce jointe): ([^<>\n]{{1,200}})>"
-    rf"|\A\s*[{_MARKS}]*([^<>()\n]{{1,200}}\.\w{{2,4}}) \([^()\n]{{3,40}}\)[^\S\n]*(?=\n|\Z)"
+    rf"[{_MARKS}]{{1,4}}(image|video|audio|sticker|GIF|document|Contact card)[^\n]{{0,20}} omitted"
+    rf"|[{_MARKS}]{{0,4}}<(?:attached|Anhang|adjunto|pièce jointe): ([^<>\n]{{1,200}})>"
+    rf"|\A[{_MARKS} ]{{0,4}}([^<>()\n]{{0,200}}[^\s<>()]\.(?:jpe?g|png|webp|gif|mp4|mov|3gp|opus"
+    r"|m4a|mp3|aac|ogg|pdf|vcf|docx?|xlsx?|pptx?|txt|zip)) \([^()\n]{3,40}\)[^\S\n]*(?=\n|\Z)"
 )
-_PLACEHOLDER = re.compile(r"[<‹][^<>\n]{3,40}>")
+_PLACEHOLDER = re.compile(
+    r"[<‹](?:Media omitted|Medien ausgeschlossen|Multimedia omitido|Archivo omitido|Médias omis"
+    r"|Mídia oculta|Ficheiro não revelado|Media omesso|Media omessi|Media weggelaten)>"
+)
 _KINDS = {
     "jpg": "image", "jpeg": "image", "png": "image", "webp": "sticker", "gif": "image",
     "image": "image", "mp4": "video", "video": "video", "opus": "audio", "m4a": "audio",
@@ -51,7 +58,6 @@ _KINDS = {
 }  # fmt: skip
 #: Messages in one piece of the dialogue.
 _PIECE = 500
-#: A message that would grow beyond this many characters is ended there.
 _MAX_MESSAGE_CHARACTERS = 16 << 20
 
 
@@ -79,7 +85,7 @@ class WhatsApp:
     def read(self, records: Records, options: Options) -> Iterator[Conversation]:
         cast, tally, clock = Cast(options), records.tally, _Clock()
         messages, starts = Messages(cast, tally), True
-        for header, text in _messages(records.text_lines()):
+        for header, text in _messages(records.text_lines(), tally):
             tally.rows += 1
             name, said = _split(text)
             if name is None:
@@ -99,32 +105,41 @@ class WhatsApp:
         cast.check()
 
 
-def _messages(lines: Iterator[str]) -> Iterator[tuple[re.Match[str], str]]:
-    """(header, text) of each message; lines before the first header belong to none."""
+def _messages(lines: Iterator[str], tally: Tally) -> Iterator[tuple[re.Match[str], str]]:
+    """(header, text) of each message. Raises RejectedUpload for one without an end."""
     header: re.Match[str] | None = None
     text: list[str] = []
     characters = 0
     for line in lines:
         match = _HEADER.match(line)
-        if match is None and header is not None and characters < _MAX_MESSAGE_CHARACTERS:
-            text.append(line)
-            characters += len(line)
-        elif match is not None:
+        if match is not None:
             if header is not None:
                 yield header, "".join(text)
             header, text = match, [match[15]]
             characters = len(match[15])
+        elif header is not None:
+            text.append(line)
+            characters += len(line)
+        elif line.strip():
+            tally.rows += 1
+            tally.drop_row("no_header")
+        if characters > _MAX_MESSAGE_CHARACTERS:
+            raise RejectedUpload(
+                f"One message has more than {_MAX_MESSAGE_CHARACTERS:,} characters",
+                fix="Export the chat again; if it was edited by hand, correct that message.",
+            )
     if header is not None:
         yield header, "".join(text)
 
 
 def _split(text: str) -> tuple[str | None, str]:
     """Name and words of a message; no name for a notice."""
-    name, colon, said = text.partition(":")
-    if not colon or "\n" in name or len(name) > 100 or said[:1] not in (" ", "\n", "\r", ""):
+    match = _NAME.match(text)
+    if match is None:
         return None, text
     # A tilde stands before names that are not among the owner's contacts.
-    return name.strip(f" {_MARKS}").removeprefix("~").strip(f" \u00a0\u202f{_MARKS}"), said
+    name = match[1].strip(f" {_MARKS}").removeprefix("~").strip(f" \u00a0\u202f{_MARKS}")
+    return name, text[match.end() :]
 
 
 def _cleaned(text: str, tally: Tally) -> tuple[str, str | None]:
