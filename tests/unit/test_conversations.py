@@ -175,6 +175,8 @@ def test_every_row_of_a_file_is_in_a_turn_or_counted(
     except RejectedUpload:
         return
     [part] = found.parts
+    if not found.format.startswith("ech0-"):
+        return  # the same keys are another program's whole dialogue; `read` checks its sums
     assert part.tally.rows == len(rows)
     turns_of_a_row = 2 if found.format == "ech0-pairs" else 1
     dropped = part.tally.rows_dropped.total()

@@ -38,6 +38,16 @@ def test_langchains_dialects_are_one_dialogue_a_list(rows: Any) -> None:
         assert (found.format, found.dialogues) == ("langchain", [DIALOGUE])
 
 
+def test_a_langchain_constructor_may_leave_out_that_it_is_one() -> None:
+    rows = [
+        {"lc": 1, "id": ["langchain", "schema", name], "kwargs": {"content": text}}
+        for name, text in (("HumanMessage", "a"), ("FunctionMessage", "x"), ("AIMessage", "b"))
+    ]
+    found = read(rows)
+    assert (found.format, found.dialogues) == ("langchain", [[("user", "a"), ("assistant", "b")]])
+    assert found.left_out == {"tool_result": 1}
+
+
 def test_langchains_parts_systems_and_tools() -> None:
     parts = ["a", {"type": "text", "text": "c"}, {"type": "image_url", "image_url": "x"}]
     rows = [
@@ -104,6 +114,22 @@ def test_a_letta_agent_is_read_as_its_user_saw_it() -> None:
     assert found.left_out == {
         "tool_result": 1, "system_message": 1, "tool_call": 1, "no_text": 1,
     }  # fmt: skip
+
+
+def test_an_older_agent_file_is_the_agent_alone() -> None:
+    """Read as chat messages, what it thinks would be learned."""
+    call = {"function": {"name": "send_message", "arguments": '{"message": "hello"}'}}
+    packed = '{"type": "user_message", "message": "hi"}'
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": '{"type": "login"}'}]},
+        {"role": "user", "content": [{"type": "text", "text": packed}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "hm"}], "tool_calls": [call]},
+        {"role": "tool", "content": [{"type": "text", "text": "OK"}]},
+    ]
+    found = read({"agent_type": "memgpt_agent", "system": "s", "messages": messages})
+    assert (found.format, found.systems) == ("letta", ["s"])
+    assert found.dialogues == [[("user", "hi"), ("assistant", "hello")]]
+    assert found.left_out == {"system_message": 1, "tool_result": 1}
 
 
 def test_what_an_agent_thinks_beside_an_unreadable_call_is_not_said() -> None:

@@ -82,6 +82,16 @@ def test_many_rows_and_one_odd_one_are_read_alike() -> None:
     assert odd.systems[-1] == "s"
 
 
+@pytest.mark.parametrize(
+    "beside", [{"label": "toxic"}, {"label": 1}, {"conversation_id": "7"}, {"label": None}]
+)
+@pytest.mark.parametrize(
+    "row", [{"instruction": "a", "output": "b"}, {"user": "a", "assistant": "b"}]
+)
+def test_a_column_that_means_something_else_hides_no_row(row: Any, beside: Any) -> None:
+    assert read([row | beside]).dialogues == [[("user", "a"), ("assistant", "b")]]
+
+
 def test_odd_values_are_survived() -> None:
     survives_odd_values([{"instruction": "a", "output": "b", "history": [["c", "d"]]}], "alpaca")
 

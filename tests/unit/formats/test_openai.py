@@ -94,6 +94,14 @@ def test_text_beside_a_tool_call_stays() -> None:
     assert read({"messages": [HI[0], said]}).dialogues == [DIALOGUE]
 
 
+@pytest.mark.parametrize("odd", ["x", None, 3, [], True])
+def test_a_message_that_is_no_object_costs_a_turn_and_not_the_dialogue(odd: Any) -> None:
+    said = [{"role": "user", "content": "a"}, odd, {"role": "assistant", "content": "b"}]
+    found = read([{"messages": said}])
+    assert found.dialogues == [[("user", "a"), ("assistant", "b")]]
+    assert found.left_out == {"no_text": 1}
+
+
 def test_odd_values_are_survived() -> None:
     survives_odd_values({"messages": HI}, "openai-messages")
     survives_odd_values(HI, "message-list")

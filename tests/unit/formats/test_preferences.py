@@ -59,6 +59,53 @@ def test_only_rows_whose_label_is_true_are_learned(row: Any) -> None:
     assert found.left_out == {"rejected_reply": 2}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"prompt": "a", "messages": [ASK, GOOD], "chosen": [ASK, GOOD], "rejected": [ASK, BAD]},
+        {"messages": [ASK, GOOD], "chosen": "b", "rejected": "x"},
+        {"instruction": "a", "input": "", "chosen": "b", "rejected": "x"},
+        {"question": "a", "chosen": "b", "rejected": "x"},
+    ],
+)
+def test_what_stands_in_both_halves_of_a_row_is_said_once(row: Any) -> None:
+    found = read(jsonl(row))
+    assert (found.format, found.dialogues) == ("preferences", [DIALOGUE])
+    assert found.left_out == {"rejected_reply": 1}
+
+
+def test_a_repeated_prompt_may_be_long_or_spaced_otherwise() -> None:
+    before = [ASK, GOOD, {"role": "user", "content": "c"}]
+    reply = {"role": "assistant", "content": "d"}
+    found = read([{"prompt": before, "chosen": [*before, reply], "rejected": [*before, BAD]}])
+    assert found.dialogues == [[*DIALOGUE, ("user", "c"), ("assistant", "d")]]
+    system = {"role": "system", "content": "s"}
+    found = read([{"prompt": "a\n", "chosen": [system, ASK, GOOD], "rejected": [system, ASK, BAD]}])
+    assert (found.dialogues, found.systems) == ([DIALOGUE], ["s"])
+
+
+def test_an_input_belongs_to_the_prompt_of_a_chosen_reply() -> None:
+    found = read([{"instruction": "a", "input": "i", "chosen": "b", "rejected": "x"}])
+    assert found.dialogues == [[("user", "a\n\ni"), ("assistant", "b")]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "response": "b", "label": True},
+        {"instruction": "a", "output": "b", "kto_tag": True},
+        {"prompt": "a", "completion": "b", "label": 1},
+        {"messages": [ASK, GOOD], "label": 1},
+    ],
+)
+def test_a_reply_may_be_judged_under_other_names_and_in_numbers(row: Any) -> None:
+    label = "label" if "label" in row else "kto_tag"
+    found = read([row, row | {label: type(row[label])(0)}])
+    assert (found.format, found.dialogues) == ("preferences", [DIALOGUE])
+    assert found.left_out == {"rejected_reply": 2}
+
+
 def hh(*sides: str) -> str:
     names = ("Human", "Assistant")
     return "".join(f"\n\n{names[number % 2]}: {text}" for number, text in enumerate(sides))
@@ -72,6 +119,17 @@ def test_a_dialogue_in_one_text_is_split_at_its_marks_only() -> None:
         "a\n\nHumanity: x", "b Human: c", "d", "e",
     ]  # fmt: skip
     assert found.left_out == {"rejected_reply": 1}
+
+
+@pytest.mark.parametrize("chosen", ["nobody says this", "", None, 3, "before" + hh("a", "b")])
+def test_text_without_a_side_is_counted(chosen: Any) -> None:
+    good = {"chosen": hh("a", "b"), "rejected": "x"}
+    found = read(jsonl(good, {"chosen": chosen, "rejected": "x"}))
+    assert found.left_out == {"rejected_reply": 2, "not_a_turn": 1}
+
+
+def test_a_row_without_a_rejected_reply_has_none_to_count() -> None:
+    assert read(jsonl({"chosen": hh("a", "b")})).left_out == {}
 
 
 def test_an_empty_last_reply_takes_its_prompt_with_it() -> None:

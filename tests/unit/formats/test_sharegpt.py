@@ -83,6 +83,22 @@ def test_a_row_without_messages_costs_itself_alone() -> None:
     assert found.rows_dropped == {"wrong_type": 2}
 
 
+@pytest.mark.parametrize("odd", ["x", None, 3, [], True])
+def test_a_message_that_is_no_object_costs_a_turn_and_not_the_dialogue(odd: Any) -> None:
+    said = [{"from": "human", "value": "a"}, odd, {"from": "gpt", "value": "b"}]
+    found = read([{"conversations": said}])
+    assert found.dialogues == [[("user", "a"), ("assistant", "b")]]
+    assert found.left_out == {"other_role": 1}
+
+
+def test_the_text_of_a_message_may_be_in_parts() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
+    said = [{"role": "user", "content": parts}, {"role": "assistant", "content": "c"}]
+    found = read([{"conversations": said}])
+    assert found.dialogues == [[("user", "a\n\nb"), ("assistant", "c")]]
+    assert found.parts_left_out == {"image": 1}
+
+
 def test_odd_values_are_survived() -> None:
     survives_odd_values([ROW], "sharegpt")
 

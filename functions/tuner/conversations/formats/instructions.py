@@ -148,8 +148,10 @@ def _is_said(value: Any) -> bool:
 
 
 def _has_more(row: dict[str, Any]) -> bool:
-    """Whether a row belongs to a format that says more: which of two replies is the better one."""
-    return "rejected" in row or "label" in row or "chosen" in row or "conversation_id" in row
+    """Whether a row says which of two replies is the better one. A row of logs, or of one judged
+    reply, is claimed by its own format with more marks; a label or an id alone may mean anything.
+    """
+    return "rejected" in row or "chosen" in row
 
 
 FORMATS = (

@@ -67,9 +67,8 @@ class LangChain:
                     turns.append(Turn(role, text))
                     places.append(number)
                 else:
-                    reason = (
-                        "no_text" if role else "tool_result" if kind == "tool" else "other_role"
-                    )
+                    reason = "tool_result" if kind in ("tool", "function") else "other_role"
+                    reason = "no_text" if role else reason
                     tally.leave_out(reason, partial(batch.offset, number))
             yield Conversation(
                 turns, None, "\n\n".join(system) or None, batch.opens, False, batch, places
@@ -83,7 +82,7 @@ def _fields(data: Any, kwargs: Any, itself: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(type_: Any, id_: Any) -> str:
     """human, ai, system, …, however it is written: HumanMessage, AIMessageChunk."""
-    name = id_[-1] if type_ == "constructor" and isinstance(id_, list) and id_ else type_
+    name = id_[-1] if type_ in (None, "constructor") and isinstance(id_, list) and id_ else type_
     if not isinstance(name, str):
         return ""
     return name.removesuffix("Chunk").removesuffix("Message").lower()

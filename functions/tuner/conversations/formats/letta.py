@@ -1,4 +1,5 @@
-"""Letta's agent file: `{"agents": [{"system", "messages": [{"role", "content"}]}]}`.
+"""Letta's agent file: `{"agents": [{"system", "messages": [{"role", "content"}]}]}`; an older one
+is the agent alone, `{"agent_type", "system", "messages", "in_context_message_indices"}`.
 
 What the program tells the agent (heartbeats, logins, memory warnings) comes as a user's message
 whose text is a JSON object; what a user really said may be packed the same way, as `message`. Older
@@ -45,15 +46,14 @@ class Letta:
     title = "Letta agent files"
 
     def recognise(self, view: View) -> Match | None:
-        if view.path[-2:] != ("agents", "[]"):
+        agents = [row for row in view.objects() if isinstance(row.get("messages"), list)]
+        if agents and view.path[-2:] == ("agents", "[]"):
+            evidence = "`agents` holds rows with `messages`"
+        elif any("agent_type" in agent and "system" in agent for agent in agents):
+            evidence = "rows have `agent_type`, `system` and `messages`"
+        else:
             return None
-        if not any(isinstance(row.get("messages"), list) for row in view.objects()):
-            return None
-        return Match(
-            confidence=Confidence.CERTAIN,
-            evidence="`agents` holds rows with `messages`",
-            marks=4,
-        )
+        return Match(confidence=Confidence.CERTAIN, evidence=evidence, marks=4)
 
     def read(self, records: Records, options: Options) -> Iterator[Conversation]:
         tally = records.tally

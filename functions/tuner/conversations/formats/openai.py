@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from tuner.conversations.loose import NotAnObject
 from tuner.conversations.model import (
     Confidence,
     Conversation,
@@ -66,9 +67,9 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Row(msgspec.Struct):
-    """A dialogue; a field of another type costs the row."""
+    """A dialogue."""
 
-    messages: list[Message]
+    messages: list[Message | NotAnObject]
     system: Any = None
 
 
@@ -84,9 +85,14 @@ class Dialogue:
         self._places: list[int] = []
         self._tally = tally
 
-    def add(self, message: Message, offset: Any) -> bool:
+    def add(self, message: Message | NotAnObject, offset: Any) -> bool:
         """Take one message; whether it is a turn. `offset` says where it stands."""
-        tally, role = self._tally, message.role
+        tally = self._tally
+        if not isinstance(message, Message):
+            tally.turns += 1
+            tally.leave_out("no_text", offset)
+            return False
+        role = message.role
         known = ROLES.get(role) if isinstance(role, str) else None
         content = message.content
         if known is not None and type(content) is str and message.weight is None:

@@ -3,10 +3,12 @@
 `{"prompt"?, "chosen", "rejected"}`              texts or lists of messages
 `{"conversations", "chosen", "rejected"}`        ShareGPT's messages
 `{"chosen_messages", "rejected_messages"}`       whole dialogues
-`{"messages"|"conversations"|"prompt"+"completion", "label"}`   only rows whose label is true
+`{"instruction", "input"?, "chosen", "rejected"}`, also with `question`
+`{"messages"|"conversations"|a prompt and its reply, "label"|"kto_tag"}`   only what is true
 `{"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected"}`   Anthropic HH: a dialogue as one text
 
-What is chosen is learned. What is rejected is counted and left out.
+What is chosen is learned. What is rejected is counted and left out. Many files repeat the prompt in
+what is chosen, or the chosen dialogue beside it: that is said once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tuner.conversations.formats.openai import Dialogue, messages_of
+from tuner.conversations.formats.openai import Dialogue, Message, messages_of
 from tuner.conversations.model import Confidence, Conversation, Match, Options, Turn, View
 from tuner.conversations.records import Batch, Records
 
@@ -30,13 +32,24 @@ class _Row(msgspec.Struct, gc=False):
     prompt: Any = None
     conversations: Any = None
     messages: Any = None
+    instruction: Any = None
+    input: Any = None
+    question: Any = None
     completion: Any = None
+    response: Any = None
+    output: Any = None
     chosen: Any = None
     rejected: Any = None
     chosen_messages: Any = None
     rejected_messages: Any = None
     label: Any = None
+    kto_tag: Any = None
     system: Any = None
+
+
+#: What a label may be about, in the words of KTO; under other names a number is a class of texts.
+_KTO_KEYS = ("messages", "conversations", "completion")
+_LABELLED = (*_KTO_KEYS, "response", "output")
 
 
 class Preferences:
@@ -56,11 +69,10 @@ class Preferences:
                         evidence=f"rows have `{keys[0]}` and `{keys[1]}`",
                         marks=4,
                     )
-            said = next((k for k in ("messages", "conversations", "completion") if k in row), None)
-            if said and isinstance(row.get("label"), bool):
+            if said := next((key for key in _LABELLED if _is_judged(row, key)), None):
                 return Match(
                     confidence=Confidence.CERTAIN,
-                    evidence=f"rows have `{said}` and a `label` of true or false",
+                    evidence=f"rows have `{said}` and a label of true or false",
                     marks=4,
                 )
         return None
@@ -71,20 +83,24 @@ class Preferences:
                 yield _dialogue(row, batch, number, records)
 
 
+def _is_judged(row: dict[str, Any], said: str) -> bool:
+    """Whether a row says of what stands under `said` that it is good, or that it is not."""
+    labels = [row.get(key) for key in ("label", "kto_tag")]
+    kinds = (bool, int) if said in _KTO_KEYS else bool
+    return said in row and any(isinstance(x, kinds) and x in (0, 1) for x in labels)
+
+
 def _dialogue(row: _Row, batch: Batch[_Row], number: int, records: Records) -> Conversation:
     tally, offset = records.tally, partial(batch.offset, number)
     dialogue = Dialogue(tally)
-    before = row.messages or row.conversations or row.prompt
-    for message in messages_of(_as_messages(before, "user")):
-        dialogue.add(message, offset)
-    chosen = row.chosen_messages or row.chosen or row.completion
-    begins_anew = before is not None and _begins_with(chosen, before)
-    for message in messages_of(_as_messages(chosen, "assistant"))[_length(before) * begins_anew :]:
+    chosen = row.chosen_messages or row.chosen or row.completion or row.response or row.output
+    for message in _once(_messages(_before(row), "user"), _messages(chosen, "assistant")):
         dialogue.add(message, offset)
     if row.rejected is not None or row.rejected_messages is not None:
         tally.turns += 1
         tally.leave_out("rejected_reply", offset)
-    if row.label is not None and not row.label:
+    label = row.label if row.label is not None else row.kto_tag
+    if label is not None and not label:
         tally.leave_out("rejected_reply", offset, count=len(dialogue.turns))
         dialogue.turns.clear()
     return Conversation(
@@ -92,29 +108,39 @@ def _dialogue(row: _Row, batch: Batch[_Row], number: int, records: Records) -> C
     )
 
 
-def _as_messages(value: Any, role: str) -> list[Any]:
-    """What one side or both said, as a list of messages."""
+def _before(row: _Row) -> Any:
+    """What was said before the reply that is judged."""
+    before = row.messages or row.conversations or row.prompt or row.instruction or row.question
+    if before is row.instruction and isinstance(before, str) and isinstance(row.input, str):
+        return f"{before}\n\n{row.input}" if row.input.strip() else before
+    return before
+
+
+def _messages(value: Any, role: str) -> list[Message]:
+    """What one side or both said, as messages; a text is said by `role`."""
+    if value is None:
+        return []
     if isinstance(value, list):
-        return value
-    return [] if value is None else [value if isinstance(value, dict) else _message(role, value)]
+        return messages_of(value)
+    return messages_of([value if isinstance(value, dict) else {"role": role, "content": value}])
 
 
-def _message(role: str, content: Any) -> dict[str, Any]:
-    return {"role": role, "content": content}
-
-
-def _begins_with(chosen: Any, before: Any) -> bool:
-    """Whether the chosen dialogue repeats the prompt that stands beside it."""
-    return (
-        isinstance(chosen, list)
-        and isinstance(before, list)
-        and len(chosen) > len(before)
-        and chosen[: len(before)] == before
+def _once(before: list[Message], chosen: list[Message]) -> list[Message]:
+    """The dialogue without what stands in both of its halves."""
+    if before and before[-len(chosen) :] == chosen:
+        return before
+    repeats = chosen[: len(before)] == before or (
+        len(before) == 1
+        and any(
+            message.role in ("user", "human") and _same(message, before[0]) for message in chosen
+        )
     )
+    return chosen if repeats else before + chosen
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else 0
+def _same(one: Message, other: Message) -> bool:
+    texts = (one.content, other.content)
+    return all(isinstance(text, str) for text in texts) and texts[0].strip() == texts[1].strip()
 
 
 class AnthropicHh:
@@ -136,9 +162,15 @@ class AnthropicHh:
         tally = records.tally
         for batch in records.batches(_Row):
             for number, row in enumerate(batch.items):
-                turns = [*_hh_turns(row.chosen)]
-                tally.turns += len(turns) + 1
-                tally.leave_out("rejected_reply", partial(batch.offset, number))
+                offset = partial(batch.offset, number)
+                turns, is_all = _hh_turns(row.chosen)
+                tally.turns += len(turns)
+                if not is_all:
+                    tally.turns += 1
+                    tally.leave_out("not_a_turn", offset)
+                if row.rejected is not None:
+                    tally.turns += 1
+                    tally.leave_out("rejected_reply", offset)
                 yield Conversation(turns, batch=batch, rows=number)
 
 
@@ -146,12 +178,13 @@ def _is_hh(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("\n\nHuman:", "\n\nAssistant:"))
 
 
-def _hh_turns(text: Any) -> Iterator[Turn]:
+def _hh_turns(text: Any) -> tuple[list[Turn], bool]:
+    """The turns of a dialogue in one text, and whether no text is without a side."""
     if not isinstance(text, str):
-        return
-    _, *pieces = _HH_MARK.split(text)
-    for name, said in zip(pieces[::2], pieces[1::2], strict=True):
-        yield Turn(_HH_ROLES[name], said)
+        return [], False
+    first, *pieces = _HH_MARK.split(text)
+    said = zip(pieces[::2], pieces[1::2], strict=True)
+    return [Turn(_HH_ROLES[name], text) for name, text in said], bool(pieces) and not first.strip()
 
 
 FORMATS = (Preferences(), AnthropicHh())

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from tuner.conversations.formats.openai import text_of
+from tuner.conversations.loose import NotAnObject
 from tuner.conversations.model import (
     Confidence,
     Conversation,
@@ -45,7 +47,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _Row(msgspec.Struct, gc=False):
-    conversations: list[_Message]
+    conversations: list[_Message | NotAnObject]
     system: Any = None
 
 
@@ -72,13 +74,14 @@ class ShareGpt:
                 turns: list[Turn] = []
                 others = None
                 for message in row.conversations:
-                    text = message.value
-                    # Roles are looked up as they are: what is no text, or has no hash, is no role.
-                    if type(text) is str and type(message.sender) is str:
-                        role = roles.get(message.sender)
-                        if role is not None:
-                            turns.append(Turn(role, text))
-                            continue
+                    if type(message) is _Message:
+                        text = message.value
+                        # Roles are looked up as they are: what is no text is no role.
+                        if type(text) is str and type(message.sender) is str:
+                            role = roles.get(message.sender)
+                            if role is not None:
+                                turns.append(Turn(role, text))
+                                continue
                     others = others or _Others(turns, tally, partial(batch.offset, number))
                     others.add(message)
                 tally.turns += len(turns)
@@ -95,14 +98,16 @@ class _Others:
         self.system: list[str] = []
         self._turns, self._tally, self._offset = turns, tally, offset
 
-    def add(self, message: _Message) -> None:
+    def add(self, message: _Message | NotAnObject) -> None:
+        if not isinstance(message, _Message):
+            message = _Message()
         sender = message.sender if message.sender is not None else message.role
-        text = message.value if message.value is not None else message.content
+        text = text_of(message.value if message.value is not None else message.content, self._tally)
         name = sender.strip().lower() if isinstance(sender, str) else None
         role = _ROLES.get(name)
         if name == "system":
-            self.system += [text] if isinstance(text, str) else []
-        elif role is not None and isinstance(text, str):
+            self.system += [text] if text is not None else []
+        elif role is not None and text is not None:
             self._turns.append(Turn(role, text))
         else:
             self._tally.turns += 1
