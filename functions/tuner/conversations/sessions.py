@@ -36,7 +36,7 @@ class Cutter:
         self._turns: list[Turn] = []
         self._characters = 0
         self._system: str | None = None
-        self._ended: float | None = None
+        self._clock = _Clock()
         #: Dialogues that were cut only because of their length.
         self.too_long = 0
 
@@ -67,9 +67,9 @@ class Cutter:
     def _take(self, piece: Conversation, times: list[Any] | None) -> Iterator[Example]:
         if piece.starts:
             yield from self._give()
-            self._system, self._ended = piece.system, None
+            self._system, self._clock = piece.system, _Clock()
         for start in range(0, len(piece.turns), 2):
-            if times is not None and self._is_after_a_pause(times[start], times[start + 1]):
+            if times is not None and self._clock.is_after_a_pause(times[start], times[start + 1]):
                 yield from self._give()
             pair = piece.turns[start : start + 2]
             self._turns += pair
@@ -80,12 +80,6 @@ class Cutter:
         if piece.ends:
             yield from self._give()
 
-    def _is_after_a_pause(self, prompt_time: Any, reply_time: Any) -> bool:
-        """Whether time passed between the last reply and this prompt."""
-        began, ended = seconds(prompt_time), seconds(reply_time)
-        before, self._ended = self._ended, began if ended is None else ended
-        return began is not None and before is not None and began - before > PAUSE_SECONDS
-
     def _give(self) -> Iterator[Example]:
         """What is held, if anything."""
         if self._turns:
@@ -94,14 +88,22 @@ class Cutter:
 
 
 def _has_pause(times: list[Any] | None) -> bool:
-    """Whether time passed between a reply and the next prompt."""
+    """Whether time passed between a reply of a whole dialogue and the next prompt."""
     if times is None:
         return False
-    ended: float | None = None
-    for start in range(0, len(times), 2):
-        began = seconds(times[start])
-        if began is not None and ended is not None and began - ended > PAUSE_SECONDS:
-            return True
-        last = seconds(times[start + 1])
-        ended = began if last is None else last
-    return False
+    clock = _Clock()
+    exchanges = zip(times[::2], times[1::2], strict=True)
+    return any(clock.is_after_a_pause(prompt, reply) for prompt, reply in exchanges)
+
+
+class _Clock:
+    """Looks at the exchanges of one dialogue in order."""
+
+    def __init__(self) -> None:
+        self._ended: float | None = None
+
+    def is_after_a_pause(self, prompt_time: Any, reply_time: Any) -> bool:
+        """Whether time passed between the last reply and this prompt."""
+        began, ended = seconds(prompt_time), seconds(reply_time)
+        before, self._ended = self._ended, began if ended is None else ended
+        return began is not None and before is not None and began - before > PAUSE_SECONDS
