@@ -117,7 +117,7 @@ def test_a_rejection_that_was_not_removed_stops_nobody(world, first):
     dies_after_opening(world, msgspec.structs.replace(request, budget_usd=20.0))
     assert finished_names(world) == [f"runs/{run_id}.json"]
     if first == "look after":
-        world.tick()
+        world.launch()
     else:
         stored = world.open_run(run_id)
         limits = dict.fromkeys(world.controller.lane.needs("smollm2-135m"))

@@ -123,7 +123,7 @@ def test_a_late_result_for_an_ended_run_changes_nothing(world):
 
 def test_completing_twice_at_once_ends_the_run_once(world):
     run_id = world.ask()
-    world.tick()
+    world.launch()
     world.until_jobs_end()
     one, two = world.new_controller(), world.new_controller()
     stored = world.open_run(run_id)

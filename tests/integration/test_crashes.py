@@ -107,7 +107,7 @@ def test_completion_may_die_before_any_call(make_world):
 
     def prepare(world):
         run_id = world.ask()
-        world.tick()
+        world.launch()
         world.until_jobs_end()
         return run_id
 
@@ -121,7 +121,7 @@ def test_completion_of_a_killed_job_may_die_before_any_call(make_world):
     def prepare(world):
         world.trainer("succeed", _1="no_result")
         run_id = world.ask()
-        world.tick()
+        world.launch()
         world.until_jobs_end()
         return run_id
 
@@ -159,7 +159,7 @@ def test_a_pass_that_cancels_may_die_before_any_call(make_world):
 def test_the_closing_of_a_run_may_be_interrupted_again_and_again(world):
     """Each new controller dies one call later than the one before."""
     run_id = world.ask()
-    world.tick()
+    world.launch()
     world.until_jobs_end()
     for number in range(1, 60):
         world.clock.advance(minutes=4)

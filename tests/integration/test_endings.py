@@ -9,7 +9,7 @@ from tuner.runs import RunState
 
 def launch(world):
     run_id = world.ask()
-    world.tick()
+    world.launch()
     return run_id
 
 

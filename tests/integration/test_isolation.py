@@ -36,7 +36,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_others(world, caplog):
 
 def test_a_running_record_that_cannot_be_read_does_not_stop_completion(world):
     runs = sorted(world.ask_again(2))
-    world.tick()
+    world.launch()
     world.until_jobs_end()
     overwrite(world, runs[0], b"{broken")
     world.tick(2)

@@ -50,7 +50,7 @@ def outage(world, request):
 
 def test_runs_are_launched_while_no_event_can_be_published(world, outage):
     run_id = world.controller.submitter.record(world.asked).run.run_id
-    world.tick()
+    world.launch()
     assert world.state(run_id) is RunState.RUNNING
     assert len(world.jobs()) == 1
     assert world.events(run_id) == []

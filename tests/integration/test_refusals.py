@@ -67,8 +67,9 @@ def test_rate_limits_in_a_row_double_the_pause_up_to_thirty_minutes(world):
     assert world.read(runs_bucket, LANE)["rate_limits"] == 0
     world.control.queue_fault("CreateCustomJob", FaultKind.RATE_LIMITED)
     again = world.ask("pop")
-    world.tick()
-    world.tick(seconds=21)
+    world.launch()
+    world.clock.advance(seconds=21)
+    world.launch()
     assert world.state(again) is RunState.RUNNING, "the pause begins anew"
 
 

@@ -29,7 +29,7 @@ def latest(world):
 
 def launched(world, **changes):
     run_id = world.ask(**changes)
-    world.tick()
+    world.launch()
     return run_id
 
 

@@ -37,7 +37,8 @@ def test_a_job_whose_reply_was_lost_is_found_and_kept(world):
     run_id = world.ask()
     world.tick()
     assert world.state(run_id) is RunState.SUBMITTING
-    world.tick(seconds=10)
+    world.clock.advance(seconds=10)
+    world.launch()
     assert world.state(run_id) is RunState.RUNNING
     assert world.finish(run_id).state is RunState.SUCCEEDED
     assert len(world.jobs()) == 1
