@@ -19,7 +19,7 @@ class BackgroundWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._lines: list[bytes] = []
+        self._parts: list[bytes] = []
         self._bytes = 0
         self._blocks: queue.Queue[bytes | None] = queue.Queue(_BLOCKS)
         self._error: BaseException | None = None
@@ -28,17 +28,17 @@ class BackgroundWriter:
 
     def write(self, lines: list[bytes]) -> None:
         """Hand lines over; waits while the file is slower. Raises what writing raised."""
-        self._lines += lines
-        self._bytes += sum(map(len, lines))
+        part = b"\n".join((*lines, b""))
+        self._parts.append(part)
+        self._bytes += len(part)
         if self._bytes >= _BLOCK_BYTES:
             self._hand_over()
 
     def _hand_over(self) -> None:
         if self._error is not None:
             raise self._error
-        self._lines.append(b"")
-        self._blocks.put(b"\n".join(self._lines))
-        self._lines, self._bytes = [], 0
+        self._blocks.put(b"".join(self._parts))
+        self._parts, self._bytes = [], 0
 
     def _run(self) -> None:
         while (block := self._blocks.get()) is not None:

@@ -8,7 +8,7 @@ gemini    `{"systemInstruction":{…},"contents":[{"role":"user"|"model","parts"
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,6 +42,8 @@ class _GeminiWithSystem(msgspec.Struct, gc=False):
 
 
 _encoder = msgspec.json.Encoder()
+#: A chat row around two texts that are JSON already.
+_EXCHANGE = b'{"messages":[{"role":"user","content":%b},{"role":"assistant","content":%b}]}'
 
 
 def encoder(shape: Shape) -> Callable[[Example], bytes]:
@@ -55,20 +57,19 @@ def block_encoder(shape: Shape) -> Callable[[Exchanges | list[Example]], list[by
     row = _chat if shape == "messages" else _gemini
 
     def lines(block: Exchanges | list[Example]) -> list[bytes]:
-        rows: list[msgspec.Struct]
         if isinstance(block, list):
             return [_encoder.encode(row(example)) for example in block]
         if shape == "gemini":
-            rows = [row(example) for example in block.each()]
-        else:
-            rows = [
-                _Chat([Turn("user", prompt), Turn("assistant", reply)])
-                for prompt, reply in zip(block.prompts, block.replies, strict=True)
-            ]
-        # No newline stands inside a line: JSON writes it as an escape.
-        return _encoder.encode_lines(rows).split(b"\n")[:-1]
+            return _lines([row(example) for example in block.each()])
+        prompts, replies = _lines(block.prompts), _lines(block.replies)
+        return [_EXCHANGE % texts for texts in zip(prompts, replies, strict=True)]
 
     return lines
+
+
+def _lines(values: list[Any]) -> list[bytes]:
+    """Each value's JSON. No newline stands inside a line: JSON writes it as an escape."""
+    return _encoder.encode_lines(values).split(b"\n")[:-1]
 
 
 def _chat(example: Example) -> msgspec.Struct:

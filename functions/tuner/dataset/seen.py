@@ -35,15 +35,21 @@ class Seen:
         hashes = map(xxh3_64_intdigest, lines, repeat(self._seed))
         keys = [found & _MASK for found in hashes]
         new = set(keys)
+        if len(new) == len(keys) and all(known.isdisjoint(keys) for known in self._sets):
+            self._remember(new)
+            return []
         old: set[int] = set().union(*(known & new for known in self._sets))
         if len(new) < len(keys):
             known_already = _repeated(keys, old)
         else:
             known_already = [n for n, key in enumerate(keys) if key in old] if old else []
-        self._sets[-1] |= new - old
+        self._remember(new - old)
+        return known_already
+
+    def _remember(self, new: set[int]) -> None:
+        self._sets[-1] |= new
         if len(self._sets[-1]) > _MAX_IN_A_SET:
             self._sets.append(set())
-        return known_already
 
 
 def _repeated(keys: list[int], old: set[int]) -> list[int]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -75,31 +76,44 @@ class Instructions:
 
     def read(self, records: Records, options: Options) -> Iterator[Dialogues]:
         for batch in records.batches(_Row):
-            rows = [self._columns(row) for row in batch.items]
-            if all(_is_plain(prompt, reply, row) for prompt, reply, row in rows):
-                records.tally.turns += 2 * len(rows)
-                yield Exchanges(
-                    [prompt for prompt, _, _ in rows],
-                    [reply for _, reply, _ in rows],
-                    None,
-                    batch,
-                    range(len(rows)),
-                )
+            prompts, replies = self._columns(batch.items)
+            if _are_plain(prompts, replies, batch.items):
+                records.tally.turns += 2 * len(prompts)
+                yield Exchanges(prompts, replies, None, batch, range(len(prompts)))
                 continue
-            for number, (prompt, reply, row) in enumerate(rows):
-                if dialogue := _dialogue(prompt, reply, row, batch, number, records.tally):
+            for number, row in enumerate(batch.items):
+                if dialogue := _dialogue(
+                    prompts[number], replies[number], row, batch, number, records.tally
+                ):
                     yield dialogue
 
-    def _columns(self, row: _Row) -> tuple[Any, Any, _Row]:
-        prompt = getattr(row, self.prompt)
-        reply = next((r for key in self.replies if (r := getattr(row, key)) is not None), None)
-        if self.prompt == "instruction" and isinstance(row.input, str) and row.input.strip():
-            prompt = f"{prompt}\n\n{row.input}" if isinstance(prompt, str) else prompt
-        return prompt, reply, row
+    def _columns(self, rows: list[_Row]) -> tuple[list[Any], list[Any]]:
+        """The prompt and the reply of each row."""
+        prompts = [*map(attrgetter(self.prompt), rows)]
+        if self.prompt == "instruction" and any(map(attrgetter("input"), rows)):
+            prompts = [_with_input(prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
+        replies = [*map(attrgetter(self.replies[0]), rows)]
+        for key in self.replies[1:]:
+            if None in replies:
+                others = map(attrgetter(key), rows)
+                replies = [
+                    other if reply is None else reply
+                    for reply, other in zip(replies, others, strict=True)
+                ]
+        return prompts, replies
 
 
-def _is_plain(prompt: Any, reply: Any, row: _Row) -> bool:
-    return type(prompt) is str and type(reply) is str and row.system is None and not row.history
+def _with_input(instruction: Any, row: _Row) -> Any:
+    """What is asked: the instruction and, after a blank line, what it is about."""
+    if isinstance(instruction, str) and isinstance(row.input, str) and row.input.strip():
+        return f"{instruction}\n\n{row.input}"
+    return instruction
+
+
+def _are_plain(prompts: list[Any], replies: list[Any], rows: list[_Row]) -> bool:
+    """Whether every row is just two texts."""
+    kinds = {*map(type, prompts), *map(type, replies)}
+    return kinds == {str} and not any(row.system or row.history for row in rows)
 
 
 def _dialogue(
