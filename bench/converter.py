@@ -3,8 +3,9 @@
 What is measured is the whole job: reading and hashing the file, recognising its format, reading it
 canonically, dropping duplicates and writing JSON Lines; once as a function in a fresh process, and
 once as the whole process that a person starts. The peers do less: jq maps the same rows, ijson
-reads the same fields and writes nothing, orjson only parses. Each round runs everything once, every other round in the
-opposite order, so that a busy moment meets all alike; the file is in the page cache.
+reads the same fields and writes nothing, orjson only parses. Each round runs everything once, every
+other round in the opposite order, so that a busy moment meets all alike; the file is in the page
+cache.
 """
 
 from __future__ import annotations
