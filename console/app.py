@@ -2,7 +2,7 @@
 
 Exit codes: 0 as asked; 1 the run ended without a usable adapter, a server failed, or a file could
 not be read or written; 2 wrong use, or nothing to talk to; 3 the upload was rejected, or the file
-to convert was refused; 130 interrupted.
+to convert or a settings file was refused; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,23 +19,30 @@ from rich.console import Console
 from rich.markup import escape
 
 from console import views
+from console.check_command import check_command
+from console.config_commands import app as config_app
 from console.connection import connect
 from console.feed import feed_of
 from console.fetching import fetch_model
 from console.following import Changed, Converted, News, follow_run, follow_upload
 from console.local_commands import app as local_app
+from console.memory_commands import (
+    forget_command,
+    memory_command,
+    replace_command,
+    train_command,
+)
 from console.offline import convert_command, formats_command
 from console.operations import (
     cancel_run,
     find_run,
     list_runs,
     request_again,
-    settle_persona,
     upload_file,
     wake_run,
 )
 from tuner.clock import utc_now
-from tuner.events import UploadRejected
+from tuner.events import UploadKept, UploadRejected
 from tuner.requests import run_id_of
 from tuner.runs import Run, RunState
 
@@ -43,8 +50,14 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 app.add_typer(local_app, name="local")
+app.add_typer(config_app, name="config")
 app.command("convert")(convert_command)
 app.command("formats")(formats_command)
+app.command("check")(check_command)
+app.command("memory")(memory_command)
+app.command("train")(train_command)
+app.command("forget")(forget_command)
+app.command("replace")(replace_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -91,6 +104,8 @@ def _follow(stream: Iterable[News], as_json: bool) -> None:
             _show_news(news, as_json)
             if isinstance(news, UploadRejected):
                 raise typer.Exit(3)
+            if isinstance(news, UploadKept):
+                return
             if isinstance(news, Changed):
                 run = news.run
     except KeyboardInterrupt:
@@ -111,6 +126,8 @@ def _show_news(news: News, as_json: bool) -> None:
             _print_json({"event": "converted", "run_id": news.run_id, "receipt": receipt})
         elif isinstance(news, UploadRejected):
             _print_json({"event": "rejected", **views.builtins(news)})
+        elif isinstance(news, UploadKept):
+            _print_json({"event": "kept", **views.builtins(news)})
         else:
             _print_json({"event": "progress", **vars(news)})
     elif isinstance(news, Changed):
@@ -133,30 +150,12 @@ def _show_news(news: News, as_json: bool) -> None:
     elif isinstance(news, UploadRejected):
         err.print(f"[red]Rejected[/red]: {escape(news.reason)} ({escape(news.place)}).")
         err.print(escape(news.fix))
+    elif isinstance(news, UploadKept):
+        out.print(escape(news.reason))
     else:
         loss = "" if news.loss is None else f", loss {news.loss:.2f}"
         count = f" {news.step}/{news.steps}" if news.steps else ""
         out.print(f"              {news.phase}{count}{loss}", style="dim")
-
-
-@app.command()
-def persona(
-    name: Annotated[str, typer.Argument(help="The persona: a-z, 0-9, -.")],
-    speaker: Annotated[
-        str | None, typer.Option(help="Whose voice is learned, in chats between people.")
-    ] = None,
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Do not guess: one of `tuner formats`.")
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Show what is decided about a persona's uploads, or decide it; "" takes it back."""
-    settings = settle_persona(connect(os.environ), name, speaker=speaker, format_name=format_name)
-    if as_json:
-        _print_json(settings)
-    else:
-        out.print(f"speaker: {escape(settings.speaker or 'not set')}")
-        out.print(f"format: {escape(settings.format or 'recognised by its structure')}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from console.errors import ConsoleError
 from console.feed import Feed
 from tuner.conversion import UploadRecord, rejection_name, upload_record_name
 from tuner.dataset.receipt import Receipt
-from tuner.events import UploadRejected
+from tuner.events import UploadKept, UploadRejected
 from tuner.notifications import ObjectFinalized
 from tuner.requests import run_id_of
 from tuner.runs import Change, Run, RunState
@@ -53,7 +53,7 @@ class Changed:
     run: Run
 
 
-News = UploadRejected | Converted | Changed | Progress
+News = UploadRejected | UploadKept | Converted | Changed | Progress
 
 
 def follow_upload(
@@ -76,6 +76,10 @@ def follow_upload(
             )
         feed.wait(_LOOK_EVERY_SECONDS)
     request = record[0].request
+    if request is None:
+        if record[0].kept is not None:
+            yield record[0].kept
+        return
     prefix = connection.places.dataset_prefix(request.persona, request.dataset_id)
     receipt = connection.work_bucket.blob(f"{prefix}/receipt.json").download_as_bytes()
     run_id = run_id_of(request)

@@ -88,7 +88,7 @@ def convert_command(
     conversion = Conversion(
         cut=cut.value, shape=shape.value, raw=raw, format_name=format_name, speaker=speaker
     )
-    with closing(_open(source)) as file, _progress(file) as progress:
+    with closing(open_input(source)) as file, _progress(file) as progress:
         converted = _converted(file, output, conversion, progress)
     if report is not None:
         _write_report(report, converted)
@@ -108,7 +108,7 @@ def _is_same(source: str, written: Path | None) -> bool:
     return written is not None and written.exists() and path.exists() and written.samefile(path)
 
 
-def _open(name: str) -> Source:
+def open_input(name: str) -> Source:
     """The input. Raises Failed."""
     if name.startswith("gs://"):
         return _open_object(name)

@@ -13,17 +13,10 @@ from console.connection import Connection
 from console.errors import ConsoleError, UsageError
 from tuner.clients import publisher_client
 from tuner.clock import utc_now
-from tuner.conversations.formats import READABLE
-from tuner.errors import LedgerConflict, NewerRecord, RejectedUpload
+from tuner.errors import LedgerConflict, NewerRecord
 from tuner.events import Events
 from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
-from tuner.persona_settings import (
-    PersonaSettings,
-    read_persona_settings,
-    settings_name,
-    toml_text,
-)
 from tuner.places import DEFAULT_PERSONA
 from tuner.requests import RequestedBy, TrainingRequest, run_id_of
 from tuner.runs import TRANSITIONS, Run, RunState
@@ -38,7 +31,7 @@ class UnreadableRecord(ConsoleError):
 
 def upload_file(connection: Connection, file: Path, persona: str) -> ObjectFinalized:
     """Upload `file` for `persona`. Raises UsageError for a name that cannot be a persona's."""
-    _check_persona(persona)
+    check_persona(persona)
     folder = "" if persona == DEFAULT_PERSONA else f"{persona}/"
     blob = connection.uploads_bucket.blob(f"{folder}{file.name}")
     blob.upload_from_filename(str(file), content_type="application/json")
@@ -50,34 +43,10 @@ def upload_file(connection: Connection, file: Path, persona: str) -> ObjectFinal
     )
 
 
-def _check_persona(persona: str) -> None:
+def check_persona(persona: str) -> None:
+    """Raises UsageError for a name that cannot be a persona's."""
     if not re.fullmatch(PERSONA_PATTERN, persona):
         raise UsageError(f"{persona!r} cannot be a persona's name: use 1 to 40 of a-z, 0-9, -.")
-
-
-def settle_persona(
-    connection: Connection, persona: str, *, speaker: str | None, format_name: str | None
-) -> PersonaSettings:
-    """A persona's settings, after those that are not None were changed; "" takes one back.
-
-    Raises UsageError.
-    """
-    _check_persona(persona)
-    if format_name and format_name not in {format_.name for format_ in READABLE}:
-        raise UsageError(f"{format_name!r} is not a format; `tuner formats` lists them.")
-    try:
-        settings = read_persona_settings(connection.ledger, persona)
-    except RejectedUpload as unreadable:
-        raise UsageError(str(unreadable)) from unreadable
-    changes = {"speaker": speaker, "format": format_name}
-    asked = {field: value or None for field, value in changes.items() if value is not None}
-    if asked:
-        settings = msgspec.structs.replace(settings, **asked)
-        bucket = connection.bucket(connection.places.runs_bucket_name)
-        bucket.blob(settings_name(persona)).upload_from_string(
-            toml_text(settings), content_type="application/toml"
-        )
-    return settings
 
 
 def list_runs(

@@ -21,27 +21,35 @@ _LANES = (
     "admission", "election", "isolation", "lane_book", "quota",
     "lanes/__init__", "lanes/catalogue", "lanes/vertex",
 )  # fmt: skip
+_RECEIPT = ("dataset/__init__", "dataset/receipt", "dataset/costs", "dataset/prices.json")
 _LIBRARY = _ROOT / "functions" / "tuner"
 
 
 def _all_of(folder: str) -> tuple[str, ...]:
     """Every module below a folder of the library: a new format needs to be listed nowhere."""
-    files = sorted((_LIBRARY / folder).rglob("*.py"))
-    return tuple(str(file.relative_to(_LIBRARY).with_suffix("")) for file in files)
+    files = [file.relative_to(_LIBRARY) for file in (_LIBRARY / folder).rglob("*.*")]
+    modules = (file.with_suffix("") if file.suffix == ".py" else file for file in sorted(files))
+    return tuple(str(module) for module in modules if module.suffix != ".pyc")
 
 
-#: Modules of the library that each source may use.
+def _file_of(module: str) -> str:
+    """The file of a module; data is named with its ending."""
+    return module if "." in module else f"{module}.py"
+
+
+#: Modules of the library, and data, that each source may use.
 LIBRARY: dict[str, tuple[str, ...]] = {
     "converter": (
         *_COMMON, *_all_of("conversations"), *_all_of("dataset"),
-        "conversion", "notifications", "persona_settings",
+        "conversion", "memory", "notifications", "persona_settings", "settings_file",
     ),
     "submitter": (
         *_COMMON, *_LANES, "submission", "launching", "spending",
-        "dataset/__init__", "dataset/receipt",
+        *_RECEIPT,
     ),
     "completion": (
-        *_COMMON, *_LANES, "completion", "notifications", "publication", "verification",
+        *_COMMON, *_LANES, *_RECEIPT,
+        "completion", "notifications", "publication", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip
@@ -81,7 +89,7 @@ def stage(out: Path) -> dict[str, Path]:
         if target.exists():
             shutil.rmtree(target)
         files = _own_files(name)
-        files += [(_LIBRARY / f"{module}.py", f"tuner/{module}.py") for module in modules]
+        files += [(_LIBRARY / file, f"tuner/{file}") for file in map(_file_of, modules)]
         for source, relative in files:
             copy = target / relative
             copy.parent.mkdir(parents=True, exist_ok=True)

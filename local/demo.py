@@ -27,7 +27,7 @@ from local.processes import StartFailed
 from local.stack import ROOT
 from tuner.clock import human_duration
 from tuner.dataset.receipt import Receipt
-from tuner.events import UploadRejected
+from tuner.events import UploadKept, UploadRejected
 from tuner.runs import Run, RunState
 from tuner.training_job import Samples, decode
 
@@ -109,6 +109,8 @@ def _follow(
         if isinstance(news, Converted):
             receipt = news.receipt
             story.step(f"Converted: {_pairs(receipt)}. Requested run {news.run_id}.")
+        elif isinstance(news, UploadKept):
+            raise StartFailed(f"The example started no run: {news.reason}")
         elif isinstance(news, Progress):
             loss = "" if news.loss is None else f", loss {news.loss:.2f}"
             count = f" {news.step}/{news.steps}" if news.steps else ""

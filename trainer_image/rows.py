@@ -33,6 +33,11 @@ class Example:
     messages: tuple[Message, ...]
 
     @property
+    def replies(self) -> int:
+        """Messages to learn from."""
+        return sum(message.role == "assistant" for message in self.messages)
+
+    @property
     def place(self) -> str:
         return f"{self.file_name} line {self.line}"
 

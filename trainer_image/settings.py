@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +31,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     quantization: Literal["none", "nf4"]
     learning_rate: Annotated[float, Meta(gt=0, le=0.1)]
     epochs: Annotated[int, Meta(ge=1, le=50)]
-    #: Conversations in one optimizer step, and how many of them are in memory at once.
+    #: Replies in one optimizer step, and how many conversations are in memory at once.
     effective_batch: Annotated[int, Meta(ge=1, le=512)]
     micro_batch: Annotated[int, Meta(ge=1, le=512)]
     #: A longer conversation is refused, never cut.
@@ -55,6 +55,16 @@ class Settings:
     seed: int
     #: Each setting → (its value, "preset" or "request").
     origins: Mapping[str, tuple[object, str]]
+
+    def for_conversations(self, replies: Sequence[int]) -> Settings:
+        """The same settings for conversations with so many replies each: a step holds as many of
+        them as hold `effective_batch` replies on average, so that it learns from the same number of
+        replies however these are laid out in rows.
+        """
+        effective_batch = self.micro_batch * self.accumulation_steps
+        rows = max(1, round(effective_batch * len(replies) / sum(replies)))
+        micro_batch = largest_divisor(rows, self.micro_batch)
+        return replace(self, micro_batch=micro_batch, accumulation_steps=rows // micro_batch)
 
     def optimizer_steps(self, train_examples: int) -> int:
         """Optimizer steps of the whole training."""

@@ -90,7 +90,9 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
     metrics_uri = f"{attempt_uri}/metrics.jsonl"
     with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
         dataset = fetch_dataset(store, spec)  # 3
-        settings = settle_settings(spec)  # 4
+        settings = settle_settings(spec).for_conversations(  # 4
+            [example.replies for example in dataset.train]
+        )
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")

@@ -14,6 +14,7 @@ from tuner.conversion import Converter
 from tuner.entrypoint import message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
 from tuner.events import DeadLetter
+from tuner.memory import MemoryKeeper
 from tuner.notifications import ObjectFinalized
 from tuner.parts import Parts
 
@@ -27,6 +28,12 @@ def dependencies() -> tuple[Parts, Converter]:
         ledger=parts.ledger,
         events=parts.events,
         places=parts.places,
+        keeper=MemoryKeeper(
+            work_bucket=parts.work_bucket,
+            ledger=parts.ledger,
+            places=parts.places,
+            new_id=new_id,
+        ),
         preset=parts.settings.preset,
         max_upload_bytes=parts.settings.max_upload_bytes,
         clock=utc_now,

@@ -25,7 +25,7 @@ from tuner.lanes import JobPhase, JobStatus, Lane
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.places import Places
-from tuner.publication import move_latest, publish_model
+from tuner.publication import move_latest, publish_model, system_prompt_of
 from tuner.quota import refused_metrics
 from tuner.records import Records
 from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
@@ -191,6 +191,9 @@ class Completion:
             attempt=attempt,
             prefix=prefix,
             result=result,
+            system_prompt=system_prompt_of(
+                self._work, self._places.dataset_prefix(run.persona, run.request.dataset_id)
+            ),
         )
         before = model.metrics.held_out_loss_before
         after = model.metrics.held_out_loss_after

@@ -1,16 +1,17 @@
 """From an upload to a dataset and a training request, or to a rejection with the reason.
 
-An upload is streamed: memory does not grow with it, beyond a few bytes for each pair. A dataset's
-id is the hash of its rows. The map from upload generation to dataset is stored before the request
-is published, so that a redelivery publishes the same request and reads nothing again.
+An upload is streamed into a segment of its persona's memory, of which the dataset is made
+(`memory.py`). What became of an upload's generation is stored before anything is published, so that
+a redelivery publishes the same and reads nothing again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -20,24 +21,25 @@ from google.cloud import storage
 from tuner.clock import Clock, NewId
 from tuner.conversations import Options, Reading
 from tuner.conversations.containers import Limits
-from tuner.conversations.sessions import Cutter, Example
 from tuner.conversations.sources import BucketObject
 from tuner.dataset.accounts import sources
-from tuner.dataset.curation import Curation
-from tuner.dataset.draft import PARTS, Draft, Drafting, part_of
+from tuner.dataset.build import Plan
+from tuner.dataset.pairs import Pair
 from tuner.dataset.receipt import Receipt
-from tuner.dataset.rows import encoder
-from tuner.dataset.split import MIN_PAIRS, position
-from tuner.dataset.upload import DatasetUpload
-from tuner.errors import LedgerConflict, RejectedUpload, TransientError
-from tuner.events import Events, UploadRejected
+from tuner.dataset.segments import write_pairs
+from tuner.dataset.split import splits_by_session
+from tuner.dataset.taking import Taking
+from tuner.dataset.upload import written_whole
+from tuner.errors import LedgerConflict, RejectedUpload
+from tuner.events import Events, UploadKept, UploadRejected
 from tuner.ledger import Ledger, is_missing_bucket
 from tuner.log import fields
+from tuner.memory import Memory, MemoryKeeper, StoredSegment, Version
 from tuner.notifications import ObjectFinalized
 from tuner.persona_settings import PersonaSettings, read_persona_settings
 from tuner.places import DEFAULT_PERSONA, Places, persona_of
 from tuner.requests import PresetName, RequestedBy, TrainingRequest
-from tuner.training_job import encode
+from tuner.training_job import decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +49,17 @@ _MAX_NAME_BYTES = 1024
 _MAX_UNPACKED = 4
 
 
-class ChangedWhileRead(TransientError):
-    """One generation of an object gave different rows twice."""
-
-
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`uploads/<digest>.json` in the ledger: what an upload's generation became."""
 
     schema_version: int = 1
     name: str
     generation: str
-    request: TrainingRequest
+    #: None when the upload started no run; `kept` says why.
+    request: TrainingRequest | None
+    kept: UploadKept | None = None
+    #: The segments that the request's dataset was made of.
+    segments: tuple[str, ...] = ()
     write_id: str = ""
 
 
@@ -72,12 +74,14 @@ class Converter:
         ledger: Ledger,
         events: Events,
         places: Places,
+        keeper: MemoryKeeper,
         preset: PresetName,
         max_upload_bytes: int,
         clock: Clock,
         new_id: NewId,
     ) -> None:
         self._uploads = uploads_bucket
+        self._keeper = keeper
         self._work = work_bucket
         self._ledger = ledger
         self._events = events
@@ -99,21 +103,24 @@ class Converter:
         known = self._ledger.read_document(map_name, UploadRecord)
         if known is None:
             try:
-                request = self._make_dataset(upload)
+                record = self._convert(upload)
             except RejectedUpload as rejection:
                 self._reject(upload, rejection)
                 return None
-            record = UploadRecord(
-                name=upload.name,
-                generation=upload.generation,
-                request=request,
-                write_id=self._new_id(),
-            )
             try:
                 self._ledger.write_document(map_name, record, 0)
             except LedgerConflict:  # delivered twice at once; the first map stands
                 known = self._ledger.read_document(map_name, UploadRecord)
-        request = known[0].request if known else request
+        return self._announce(known[0] if known else record)
+
+    def _announce(self, record: UploadRecord) -> TrainingRequest | None:
+        """Publish what became of an upload; again when it is delivered again."""
+        request = record.request
+        if request is None:
+            if record.kept is not None:
+                self._events.publish_kept(record.kept)
+            return None
+        self._keeper.note_request(request.persona, record.segments)
         self._events.publish_request(request)
         log.info(
             "A training request was published.",
@@ -121,47 +128,99 @@ class Converter:
         )
         return request
 
-    def _make_dataset(self, upload: ObjectFinalized) -> TrainingRequest:
+    def _convert(self, upload: ObjectFinalized) -> UploadRecord:
+        """Take an upload into its persona's memory, and decide whether to train."""
         persona = persona_of(upload.name)
         settings = read_persona_settings(self._ledger, persona)
-        with self._opened(upload) as file:
-            reading = self._reading(file, settings)
-            draft, curation = _draft(reading, file)
-            found = sources(reading, file, generation=upload.generation)
-        receipt = Receipt(
-            persona=persona,
-            dataset_id=draft.dataset_id,
-            sources=found,
-            pairs=sum(source.pairs for source in found),
-            kept=curation.kept,
-            train=draft.train,
-            eval=draft.eval,
-            dropped=dict(curation.dropped),
-            not_checked=("near-duplicates", "secrets", "names", "language"),
-        )
-        self._store(upload, settings, draft, receipt)
+        plan = Plan(settings=settings, preset=settings.base_model or self._preset)
+        segment = self._segment(upload, persona, settings)
+        version = self._keeper.change(persona, plan, lambda memory: _with(memory, segment))
+        receipt = version.receipt
         log.info(
             "A dataset was made.",
             extra=fields(
                 persona=persona,
-                dataset_id=draft.dataset_id,
-                formats=sorted({source.format for source in found}),
-                truncated=any(source.truncated for source in found),
+                dataset_id=receipt.dataset_id,
+                formats=sorted({source.format for source in segment.sources}),
+                truncated=any(source.truncated for source in segment.sources),
                 pairs=receipt.pairs,
                 train=receipt.train,
                 eval=receipt.eval,
                 dropped=receipt.dropped,
+                new_pairs=receipt.new_pairs,
             ),
         )
-        return TrainingRequest(
-            persona=persona,
-            dataset_id=draft.dataset_id,
-            preset=self._preset,
-            requested_by=RequestedBy(
+        kept = _reason_to_wait(version, segment.key, settings)
+        return UploadRecord(
+            name=upload.name,
+            generation=upload.generation,
+            request=None if kept else self._request(upload, persona, plan, receipt),
+            kept=None
+            if kept is None
+            else UploadKept(
+                persona=persona,
+                name=upload.name.rpartition("/")[2],
+                generation=upload.generation,
+                dataset_id=receipt.dataset_id,
+                new_pairs=version.kept_by_segment.get(segment.key, 0),
+                waiting_pairs=version.unrequested_pairs,
+                kept_pairs=receipt.kept,
+                reason=kept,
+                at=self._clock(),
+            ),
+            segments=tuple(each.key for each in version.memory.segments),
+            write_id=self._new_id(),
+        )
+
+    def _request(
+        self, upload: ObjectFinalized, persona: str, plan: Plan, receipt: Receipt
+    ) -> TrainingRequest:
+        return training_request(
+            persona,
+            plan,
+            receipt,
+            RequestedBy(
                 kind="upload",
                 reference=f"gs://{upload.bucket}/{upload.name}#{upload.generation}",
             ),
         )
+
+    def _segment(
+        self, upload: ObjectFinalized, persona: str, settings: PersonaSettings
+    ) -> StoredSegment:
+        """Read an upload into its segment; what was read once already stays as it is.
+
+        Raises RejectedUpload.
+        """
+        key = _upload_key(upload)
+        account_name = f"memory/{persona}/{key}.json"
+        known = self._work.blob(account_name)
+        try:
+            return decode(known.download_as_bytes(), StoredSegment)
+        except google_exceptions.NotFound as error:
+            if is_missing_bucket(error):
+                raise
+        with self._opened(upload) as file:
+            reading = self._reading(file, settings)
+            taking = Taking(reading, settings.secrets)
+            size_bytes = self._write_segment(self._places.segment_name(persona, key), taking)
+            segment = StoredSegment(
+                key=key,
+                name=upload.name,
+                generation=upload.generation,
+                sources=sources(reading, file, generation=upload.generation),
+                bytes=size_bytes,
+                splits_by_session=splits_by_session(taking.session_sizes),
+                secrets_dropped=taking.dropped,
+            )
+        # Last: pairs without an account are half-written, and are written again.
+        self._keeper.create(account_name, encode(segment), "application/json")
+        return segment
+
+    def _write_segment(self, name: str, pairs: Iterable[Pair]) -> int:
+        """Write a segment's object; it is there once all pairs are. Its size in bytes."""
+        with written_whole(self._work.blob(name), "application/jsonl") as file:
+            return write_pairs(pairs, file)
 
     @contextmanager
     def _opened(self, upload: ObjectFinalized) -> Iterator[BucketObject]:
@@ -193,43 +252,6 @@ class Converter:
             limits=Limits(max_bytes=_MAX_UNPACKED * self._max_upload_bytes),
         )
 
-    def _store(
-        self, upload: ObjectFinalized, settings: PersonaSettings, draft: Draft, receipt: Receipt
-    ) -> None:
-        """Write a dataset under its name; what is there already stays as it is."""
-        prefix = self._places.dataset_prefix(receipt.persona, draft.dataset_id)
-        if draft.files is not None:
-            for part in PARTS:
-                self._create(f"{prefix}/{part}.jsonl", draft.files[part], "application/jsonl")
-        elif self._work.get_blob(f"{prefix}/receipt.json") is None:
-            with self._opened(upload) as file:
-                self._write_again(self._reading(file, settings), draft, prefix)
-        # Last: a dataset without a receipt is half-written, and no request can name it.
-        self._create(f"{prefix}/receipt.json", encode(receipt), "application/json")
-
-    def _write_again(self, reading: Reading, draft: Draft, prefix: str) -> None:
-        """Read a large upload a second time, now that its dataset has a name, and write that."""
-        curation, drafting = Curation(), Drafting(held_bytes=0)
-        with DatasetUpload(self._work, prefix) as files:
-            for pair, line in _pairs(reading):
-                if curation.keeps(pair, line):
-                    drafting.add(pair, line)
-                    files.add(part_of(position(pair)), line)
-            if drafting.finish().dataset_id != draft.dataset_id:
-                raise ChangedWhileRead(
-                    "The second reading of an upload gave other rows than the first one."
-                )
-            files.finish()
-
-    def _create(self, name: str, data: bytes, content_type: str) -> None:
-        """Create an object whose name is decided by its content; there already is fine."""
-        try:
-            self._work.blob(name).upload_from_string(
-                data, content_type=content_type, if_generation_match=0
-            )
-        except google_exceptions.PreconditionFailed:
-            log.info("The object is there already.", extra=fields(object_name=name))
-
     def _reject(self, upload: ObjectFinalized, rejection: RejectedUpload) -> None:
         folder, slash, rest = upload.name.partition("/")
         rejected = UploadRejected(
@@ -241,7 +263,7 @@ class Converter:
             fix=rejection.fix,
             at=self._clock(),
         )
-        self._create(rejection_name(upload), encode(rejected), "application/json")
+        self._keeper.create(rejection_name(upload), encode(rejected), "application/json")
         self._events.publish_rejection(rejected)
         log.warning(
             "An upload was rejected.",
@@ -251,8 +273,12 @@ class Converter:
 
 def upload_record_name(upload: ObjectFinalized) -> str:
     """Where the ledger says what became of an upload; an `UploadRecord`."""
+    return f"uploads/{_upload_key(upload)}.json"
+
+
+def _upload_key(upload: ObjectFinalized) -> str:
     identity = f"{upload.bucket}/{upload.name}#{upload.generation}"
-    return f"uploads/{hashlib.sha256(identity.encode()).hexdigest()}.json"
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def rejection_name(upload: ObjectFinalized) -> str:
@@ -265,29 +291,45 @@ def rejection_name(upload: ObjectFinalized) -> str:
     return f"rejected/{DEFAULT_PERSONA}/{digest}.{upload.generation}.json"
 
 
-def _pairs(reading: Reading) -> Iterator[tuple[Example, bytes]]:
-    """Every pair of an upload, with the line that it would be."""
-    encode_line = encoder("messages")
-    for pair in Cutter("pairs").examples(reading.conversations()):
-        yield pair, encode_line(pair)
+def training_request(
+    persona: str, plan: Plan, receipt: Receipt, requested_by: RequestedBy
+) -> TrainingRequest:
+    """The request for a dataset, as the persona's settings want it."""
+    settings = plan.settings
+    chosen: dict[str, Any] = {"lanes": settings.lanes} if settings.lanes else {}
+    if settings.budget_usd is not None:
+        chosen["budget_usd"] = settings.budget_usd
+    return TrainingRequest(
+        persona=persona,
+        dataset_id=receipt.dataset_id,
+        preset=plan.preset,
+        hyperparameters=settings.hyperparameters,
+        requested_by=requested_by,
+        **chosen,
+    )
 
 
-def _draft(reading: Reading, file: BucketObject) -> tuple[Draft, Curation]:
-    """Read and curate an upload once. Raises RejectedUpload when too little is left of it."""
-    curation, drafting = Curation(), Drafting()
-    for pair, line in _pairs(reading):
-        if curation.keeps(pair, line):
-            drafting.add(pair, line)
-    if curation.kept < MIN_PAIRS:
-        pairs = sum(part.pairs for part in reading.parts)
-        turns = sum(part.tally.turns for part in reading.parts)
-        names = sorted({part.detection.format.name for part in reading.parts})
-        raise RejectedUpload(
-            f"Only {curation.kept} usable pairs of a prompt and a reply were found, of {pairs} in "
-            f"{turns} turns",
-            place=f"format {' and '.join(names)}",
-            fix=f"At least {MIN_PAIRS} are needed, 100 and more are better: upload a longer "
-            "conversation.",
+def _with(memory: Memory, segment: StoredSegment) -> Memory:
+    """The memory with a segment behind the others; the same when it is there."""
+    if memory.has(segment.key):
+        return memory
+    return msgspec.structs.replace(memory, segments=(*memory.segments, segment))
+
+
+def _reason_to_wait(version: Version, key: str, settings: PersonaSettings) -> str | None:
+    """Why a drop starts no run, in a sentence; None when it starts one."""
+    receipt = version.receipt
+    if not version.kept_by_segment.get(key):
+        return f"Nothing new: all its usable pairs are in the {receipt.kept} that are kept already."
+    if settings.train_when == "by-hand":
+        return (
+            f"Kept: {receipt.kept} pairs now. The settings train by hand: "
+            f"`tuner train {receipt.persona}` starts a run."
         )
-    curation.forget()
-    return drafting.finish(), curation
+    waiting = version.unrequested_pairs
+    if isinstance(settings.train_when, int) and waiting < settings.train_when:
+        return (
+            f"Kept: {waiting} new pairs wait; the settings train when there are "
+            f"{settings.train_when}. `tuner train {receipt.persona}` does not wait."
+        )
+    return None

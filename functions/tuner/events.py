@@ -1,8 +1,9 @@
 """What is published for other systems: run events, refused uploads, dead letters.
 
 Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
-`run.<state>` or `upload.rejected`; `seq` counts a run's state changes from 1 without a gap, so a
-consumer drops what it has seen and knows what it missed. Bodies hold no conversation text.
+`run.<state>`, `upload.rejected` or `upload.kept`; `seq` counts a run's state changes from 1 without
+a gap, so a consumer drops what it has seen and knows what it missed. Bodies hold no conversation
+text.
 
 Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
 """
@@ -73,6 +74,25 @@ class UploadRejected(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     place: str
     fix: str
+    at: datetime
+
+
+class UploadKept(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload that is kept and started no run: `reason` says why. Version 1."""
+
+    schema_version: int = 1
+    persona: str
+    name: str
+    generation: str
+    #: The dataset of the persona's memory as it is now.
+    dataset_id: str
+    #: Usable pairs that the upload added.
+    new_pairs: int
+    #: Usable pairs that no run was asked for yet.
+    waiting_pairs: int
+    #: Usable pairs in all.
+    kept_pairs: int
+    reason: str
     at: datetime
 
 
@@ -162,6 +182,17 @@ class Events:
             subject=f"uploads/{rejected.persona}",
             at=rejected.at,
             persona=rejected.persona,
+        )
+        self._publish(RUN_EVENTS_TOPIC, [message])
+
+    def publish_kept(self, kept: UploadKept) -> None:
+        message = self._message(
+            kept,
+            type_="upload.kept",
+            id_=f"kept-{kept.persona}/{kept.name}-{kept.generation}"[-200:],
+            subject=f"uploads/{kept.persona}",
+            at=kept.at,
+            persona=kept.persona,
         )
         self._publish(RUN_EVENTS_TOPIC, [message])
 

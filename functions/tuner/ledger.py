@@ -232,14 +232,20 @@ class Ledger:
             raise NewerRecord(f"{name} was written by a newer release; deploy that one.")
         return decode(raw, type_), blob.generation
 
-    def read_text(self, name: str) -> bytes | None:
-        """A document that a person wrote, as it is; None when there is none."""
+    def read_text(self, name: str) -> tuple[bytes, int] | None:
+        """(what a person wrote, as it is, generation), or None when there is none."""
+        blob = self._bucket.blob(name)
         try:
-            return bytes(self._bucket.blob(name).download_as_bytes())
+            raw = bytes(blob.download_as_bytes())
         except google_exceptions.NotFound as error:
             if is_missing_bucket(error):
                 raise
             return None
+        return raw, int(blob.generation)
+
+    def write_text(self, name: str, raw: bytes, generation: int, *, content_type: str) -> int:
+        """Write what a person wrote over `generation` (0: create). Raises LedgerConflict."""
+        return self._put(self._bucket.blob(name), raw, generation, content_type)
 
     def generation_of(self, name: str) -> int:
         """The generation of a document, readable or not; 0 when there is none."""
@@ -257,23 +263,23 @@ class Ledger:
         generation: int,
         metadata: dict[str, str] | None = None,
     ) -> int:
-        body = encode(document)
         blob = self._bucket.blob(name)
         blob.metadata = metadata
+        return self._put(blob, encode(document), generation, "application/json")
+
+    def _put(self, blob: storage.Blob, body: bytes, generation: int, content_type: str) -> int:
         try:
             # Known size and small: one request, never a resumable upload, whose preconditions
             # some servers ignore.
-            blob.upload_from_string(
-                body, content_type="application/json", if_generation_match=generation
-            )
+            blob.upload_from_string(body, content_type=content_type, if_generation_match=generation)
         except google_exceptions.PreconditionFailed as error:
-            held = self._bucket.blob(name)
+            held = self._bucket.blob(blob.name)
             try:
                 same = held.download_as_bytes() == body
             except google_exceptions.NotFound:
                 same = False
             if not same:
-                raise LedgerConflict(f"{name} changed since it was read") from error
+                raise LedgerConflict(f"{blob.name} changed since it was read") from error
             return int(held.generation)
         return int(blob.generation)
 

@@ -50,6 +50,10 @@ class Places:
     def dataset_prefix(self, persona: str, dataset_id: str) -> str:
         return f"datasets/{persona}/{dataset_id}"
 
+    def segment_name(self, persona: str, key: str) -> str:
+        """Where the pairs of one upload lie, in the work bucket."""
+        return f"memory/{persona}/{key}.jsonl"
+
     def run_uri(self, run_id: str) -> str:
         return f"gs://{self.work_bucket_name}/runs/{run_id}"
 

@@ -8,6 +8,7 @@ import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
+from tuner.dataset.receipt import Receipt
 from tuner.runs import Attempt, Model, Run
 from tuner.training_job import Artifact, Result, decode, encode
 
@@ -21,6 +22,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     dataset_id: str
     display_name: str
+    #: What half of the training rows began with: give it to the adapted model too.
+    system_prompt: str | None = None
 
 
 class Latest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,9 +43,10 @@ def publish_model(
     attempt: Attempt,
     prefix: str,
     result: Result,
+    system_prompt: str | None,
 ) -> Model:
     """Copy the verified generations of `result`; safe to repeat. `prefix` is the attempt's."""
-    folder = _claim_folder(models_bucket, run, attempt)
+    folder = _claim_folder(models_bucket, run, attempt, system_prompt)
     copies = tuple(
         _copy(work_bucket, models_bucket, prefix, folder, artifact) for artifact in result.artifacts
     )
@@ -58,7 +62,15 @@ def publish_model(
     )
 
 
-def _claim_folder(models_bucket: storage.Bucket, run: Run, attempt: Attempt) -> str:
+def system_prompt_of(work_bucket: storage.Bucket, dataset_prefix: str) -> str | None:
+    """The system prompt that a dataset was made with; None when its receipt is gone by now."""
+    receipt = work_bucket.get_blob(f"{dataset_prefix}/receipt.json")
+    return decode(receipt.download_as_bytes(), Receipt).system_prompt if receipt else None
+
+
+def _claim_folder(
+    models_bucket: storage.Bucket, run: Run, attempt: Attempt, system_prompt: str | None
+) -> str:
     """`<persona>/<display name>`, or with the run id added when another run has that name."""
     card = ModelCard(
         run_id=run.run_id,
@@ -66,6 +78,7 @@ def _claim_folder(models_bucket: storage.Bucket, run: Run, attempt: Attempt) -> 
         attempt=attempt.number,
         dataset_id=run.request.dataset_id,
         display_name=attempt.display_name,
+        system_prompt=system_prompt,
     )
     for name in (attempt.display_name, f"{attempt.display_name}-{run.run_id}"):
         folder = f"{run.persona}/{name}"

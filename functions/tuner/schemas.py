@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tuner.dataset.receipt import Receipt
-from tuner.events import DeadLetter, RunEvent, UploadRejected
+from tuner.events import DeadLetter, RunEvent, UploadKept, UploadRejected
 from tuner.requests import TrainingRequest
 from tuner.training_job import JobSpec, Result
 
@@ -17,6 +17,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "training-request.v1": TrainingRequest,
     "run-event.v1": RunEvent,
     "upload-rejected.v1": UploadRejected,
+    "upload-kept.v1": UploadKept,
     "dead-letter.v1": DeadLetter,
     "receipt.v1": Receipt,
     "job-spec.v1": JobSpec,

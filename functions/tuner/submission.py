@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from tuner import admission
 from tuner.clock import Clock, human_duration
+from tuner.dataset.costs import estimate, recipe_of
 from tuner.dataset.receipt import Receipt
 from tuner.election import close_attempt
 from tuner.isolation import isolated
@@ -255,16 +256,24 @@ class Submitter:
                 "conversations: the converter makes the dataset and asks for the run itself.",
                 0,
             )
-        examples = decode(receipt.download_as_bytes(), Receipt).train
-        lane = self._lanes[request.lanes[0]]
-        estimate = lane.estimate(run.evolve(examples=examples))
-        if estimate.usd > request.budget_usd:
+        found = decode(receipt.download_as_bytes(), Receipt)
+        examples = found.train
+        usd = self._estimated_usd(run.evolve(examples=examples), found)
+        if usd > request.budget_usd:
             return (
-                f"The run is estimated at ${estimate.usd:.2f} and its budget is "
+                f"The run is estimated at up to ${usd:.2f} and its budget is "
                 f"${request.budget_usd:.2f}. Raise budget_usd, or use fewer epochs.",
                 0,
             )
         return None, examples
+
+    def _estimated_usd(self, run: Run, receipt: Receipt) -> float:
+        """What a run may cost on its preferred lane, by its tokens where they were counted."""
+        request, lane = run.request, run.request.lanes[0]
+        if receipt.tokens is None:
+            return self._lanes[lane].estimate(run).usd
+        epochs = request.hyperparameters.epochs or recipe_of(request.preset).epochs
+        return estimate(request.preset, receipt.tokens.total, epochs, lane).usd[1]
 
 
 def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: datetime) -> Run:

@@ -163,6 +163,24 @@ def test_a_lost_reply_and_another_writers_change_is_a_conflict(proxy, lossy, led
     assert ledger.read_open(run_id).run.reason == "Theirs."
 
 
+def test_what_a_person_wrote_is_kept_as_it_is_and_guarded_like_a_record(ledger):
+    assert ledger.read_text("config/nan.toml") is None
+    made = ledger.write_text("config/nan.toml", b"# \xff\r\n", 0, content_type="text/plain")
+    assert ledger.read_text("config/nan.toml") == (b"# \xff\r\n", made)
+    changed = ledger.write_text("config/nan.toml", b"", made, content_type="text/plain")
+    for stale in (0, made):
+        with pytest.raises(LedgerConflict):
+            ledger.write_text("config/nan.toml", b"mine", stale, content_type="text/plain")
+    assert ledger.read_text("config/nan.toml") == (b"", changed)
+
+
+def test_a_lost_reply_to_our_own_text_is_success(proxy, lossy):
+    proxy.lose_reply("POST", "/upload/")
+    made = lossy.write_text("config/nan.toml", b"x = 1", 0, content_type="text/plain")
+    assert proxy.lost == 1
+    assert lossy.read_text("config/nan.toml") == (b"x = 1", made)
+
+
 def test_the_same_change_by_two_writers_is_made_by_one(bucket):
     """Alike but for the write id: without it, both would believe that they won."""
     one, two = ledger_on(bucket), ledger_on(bucket)

@@ -26,6 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         record = wait.until(
             lambda: ledger.read_document(upload_record_name(upload), UploadRecord), 30
         )
+        assert record[0].request is not None
         run_id = run_id_of(record[0].request)
 
         def reasons_while_waiting() -> list[str]:

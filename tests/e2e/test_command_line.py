@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from console.operations import upload_file
 from local.layout import Layout
 from support import wait
 from support.finished_run import Finished
@@ -72,17 +73,47 @@ def test_json_is_the_stored_record(finished: Finished) -> None:
     assert finished.run.run_id in [run["run_id"] for run in json.loads(listed.stdout)]
 
 
-def test_following_a_drop_that_is_known_ends_at_once_with_its_result(finished: Finished) -> None:
-    """The same file again: every change of the run it made, one JSON object a line, exit 0."""
+def test_following_a_drop_that_adds_nothing_ends_at_once_and_says_so(finished: Finished) -> None:
+    """The same file again: one JSON object a line, exit 0."""
     dropped = _tuner(
         finished.stack.layout.root,
         "drop", str(EXAMPLE), "--persona", "ech0", "--follow", "--json",
     )  # fmt: skip
     assert dropped.returncode == 0, dropped.stderr
     lines = [json.loads(line) for line in dropped.stdout.splitlines()]
-    assert [line["event"] for line in lines[:2]] == ["uploaded", "converted"]
-    changes = [line["seq"] for line in lines if line["event"] == "changed"]
-    assert changes == list(range(1, finished.run.seq + 1))
+    assert [line["event"] for line in lines] == ["uploaded", "kept"]
+    assert lines[1]["reason"].startswith("Nothing new")
+
+
+def test_check_compares_a_file_with_what_is_remembered(finished: Finished, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    checked = _tuner(
+        finished.stack.layout.root,
+        "check", str(EXAMPLE), "--persona", "ech0", "--html", str(page),
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    assert "0 new" in checked.stdout
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_memory_lists_finds_forgets(finished: Finished) -> None:
+    """Of a persona that is trained by hand: no job is made."""
+    root = finished.stack.layout.root
+    assert _tuner(root, "config", "set", "forgetful", "train_when", "by-hand").returncode == 0
+    upload_file(finished.stack.connection, EXAMPLE, "forgetful")
+    listed = wait.until(lambda: _listed(root, "forgetful"), 60)
+    assert "ech0_conversation_memory.json#" in listed
+    found = _tuner(root, "memory", "forgetful", "--find", "manager").stdout
+    pair = found.split()[0]
+    forgotten = _tuner(root, "forget", "forgetful", "--pair", pair)
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert _tuner(root, "memory", "forgetful", "--find", "manager").stdout.find(pair) == -1
+    finished.wait_until_all_is_handled("forget")
+
+
+def _listed(root: Path, persona: str) -> str:
+    listed = _tuner(root, "memory", persona).stdout
+    return listed if "#" in listed else ""
 
 
 def test_a_refused_drop_says_why_on_stderr_and_exits_with_3(

@@ -36,7 +36,7 @@ def test_the_demo_works_and_no_connection_leaves_the_machine(tmp_path: Path) -> 
     assert observed.exit_code == 0, observed.output
     assert observed.packets == 0
     for told in (
-        "25 pairs in, 23 kept (20 to train, 3 held out), dropped: 1 canned, 1 duplicate",
+        "25 pairs in, 23 kept (19 to train, 4 held out), dropped: 1 canned, 1 duplicate",
         "waiting (simulated): Refused in us-central1",
         "Needs 4 training CPUs and 1 T4 GPU in us-central1",
         "Google grants the quota (simulated)",

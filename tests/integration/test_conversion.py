@@ -11,7 +11,7 @@ from support.controllers import Death, Killed
 from support.reading import jsonl
 from support.world import conversation
 from tuner.dataset import draft
-from tuner.persona_settings import PersonaSettings, settings_name, toml_text
+from tuner.persona_settings import PersonaSettings, read_persona_settings, settings_name
 from tuner.training_job import dataset_digest
 
 CHAT = "\n".join(
@@ -25,7 +25,7 @@ def large_upload(pairs: int = 30_000, start: int = 0) -> bytes:
     """About 12 MB: more than a draft holds."""
     filler = "and so it goes, with tea and a little rain, " * 4
     rows = [
-        {"user": f"Question {n}? {filler}", "ech0": f"Answer {n}: {filler}", "timestamp": "t"}
+        {"user": f"Question {n}? {filler}", "ech0": f"Answer {n}: {filler}.", "timestamp": "t"}
         for n in range(start, start + pairs)
     ]
     return json.dumps({"conversations": rows, "total_interactions": pairs}).encode()
@@ -42,9 +42,8 @@ def dataset_of(world, request):
     return train, held_out, json.loads(receipt)
 
 
-def settle(world, persona, settings):
+def settle(world, persona, text):
     bucket = world.storage.bucket(world.places.runs_bucket_name)
-    text = settings if isinstance(settings, str) else toml_text(settings)
     bucket.blob(settings_name(persona)).upload_from_string(text)
 
 
@@ -74,11 +73,11 @@ def test_a_dataset_that_is_there_already_is_not_written_again(world):
     made = world.names(world.places.work_bucket_name, "datasets/")
     death = Death()
     controller = world.new_controller(death)
-    again = controller.converter.convert_upload(world.drop(large_upload(), "nan/copy.json"))
-    assert again.dataset_id == first.dataset_id
+    copy = world.drop(large_upload(), "nan/copy.json")
+    assert first is not None
+    assert controller.converter.convert_upload(copy) is None
     assert world.names(world.places.work_bucket_name, "datasets/") == made
-    assert not any("upload/storage" in call and "uploadType=resumable" in call
-                   for call in death.calls)  # fmt: skip
+    assert not any("resumable" in call and "datasets" in call for call in death.calls)
 
 
 def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_world):
@@ -108,12 +107,13 @@ def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_w
 
 
 def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, monkeypatch):
-    """Beyond the bytes that are remembered of each pair, so that none is written twice."""
+    """Beyond the bytes that are remembered of each pair, and an index that has a limit."""
+    monkeypatch.setattr(world.controller.converter._keeper, "_max_near_pairs", 1_000)
     monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (1 << 20,))
     monkeypatch.setattr("tuner.dataset.upload._CHUNK_BYTES", 256 << 10)
     peaks = []
     for pairs in (15_000, 45_000):
-        upload = world.drop(large_upload(pairs), f"nan/{pairs}.json")
+        upload = world.drop(large_upload(pairs), f"nan-{pairs}/memory.json")
         tracemalloc.start()
         assert world.controller.converter.convert_upload(upload) is not None
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -124,7 +124,7 @@ def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, monkeyp
 def test_a_gzipped_upload_makes_the_same_dataset(world):
     plain = world.controller.converter.convert_upload(world.drop(conversation()))
     packed = world.controller.converter.convert_upload(
-        world.drop(gzip.compress(conversation()), "nan/memory.json.gz")
+        world.drop(gzip.compress(conversation()), "other/memory.json.gz")
     )
     assert packed.dataset_id == plain.dataset_id
 
@@ -173,32 +173,38 @@ def test_a_chat_between_people_is_refused_with_its_speakers(world):
 
 
 def test_the_personas_settings_say_whose_voice_is_learned(world):
-    settle(world, "nan", PersonaSettings(speaker="grandma"))
+    settle(world, "nan", 'speaker = "grandma"')
     request = world.controller.converter.convert_upload(world.drop(CHAT.encode(), "nan/chat.txt"))
     train, held_out, _ = dataset_of(world, request)
-    replies = [json.loads(line)["messages"][-1] for line in (train + held_out).splitlines()]
-    assert len(replies) == 20
-    assert all(reply["content"].startswith("well, dear,") for reply in replies)
+    messages = [m for line in (train + held_out).splitlines() for m in json.loads(line)["messages"]]
+    replies = [message["content"] for message in messages if message["role"] == "assistant"]
+    assert len(replies) == len(set(replies)) == 20
+    assert all(reply.startswith("well, dear,") for reply in replies)
 
 
 def test_another_personas_settings_do_not_count(world):
-    settle(world, "pop", PersonaSettings(speaker="Grandma"))
+    settle(world, "pop", 'speaker = "Grandma"')
     assert "Ada" in rejection_of(world, world.drop(CHAT.encode(), "nan/chat.txt"))["fix"]
 
 
-@pytest.mark.parametrize("text", ["speaker = ", "spaeker = 'x'", "speaker = 7", "\xff"])
+@pytest.mark.parametrize("text", ["speaker = ", "spaeker = 'x'", "speaker = 7", b"# \xff"])
 def test_settings_that_cannot_be_read_refuse_the_upload(world, text):
     """Guessing whose voice is meant would train the wrong one."""
     settle(world, "nan", text)
     rejected = rejection_of(world, world.drop(conversation()))
     assert "settings" in rejected["reason"]
     assert "config/nan.toml" in rejected["place"]
+    assert "line 1: " in rejected["place"]
+    assert "tuner config check --persona nan" in rejected["fix"]
 
 
-@pytest.mark.parametrize("speaker", ["Ada", 'O"Neil \\ 🦉', "a\tb\x7f\n", None])
-def test_settings_are_read_as_they_were_written(world, speaker):
-    from tuner.persona_settings import read_persona_settings
+def test_a_rejection_names_every_problem_of_the_settings_but_not_without_end(world):
+    settle(world, "nan", "\n".join(f"x{number} = 1" for number in range(30)))
+    rejected = rejection_of(world, world.drop(conversation()))
+    assert "line 1: x0 is no setting" in rejected["place"]
+    assert "line 20: x19" in rejected["place"]
+    assert rejected["place"].endswith("And 10 more.")
 
-    written = PersonaSettings(speaker=speaker, format="whatsapp")
-    settle(world, "nan", written)
-    assert read_persona_settings(world.controller.ledger, "nan") == written
+
+def test_without_a_file_the_defaults_hold(world):
+    assert read_persona_settings(world.controller.ledger, "nan") == PersonaSettings()

@@ -23,6 +23,7 @@ from tuner.lane_book import LaneBook
 from tuner.lanes.vertex import VertexT4Lane, unfinished_jobs
 from tuner.launching import Launcher
 from tuner.ledger import Ledger
+from tuner.memory import MemoryKeeper
 from tuner.quota import QuotaReader
 from tuner.records import Records
 from tuner.settings import Settings
@@ -174,6 +175,7 @@ def build(
         ledger=ledger,
         events=events,
         places=places,
+        keeper=MemoryKeeper(work_bucket=work, ledger=ledger, places=places, new_id=new_id),
         preset=settings.preset,
         max_upload_bytes=settings.max_upload_bytes,
         clock=clock,

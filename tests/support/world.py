@@ -47,6 +47,8 @@ class World:
         self.folder = shared.folder / self.project
         self.clock = Clock()
         self._ids = itertools.count(1)
+        #: What the converter asked for, by persona: the same upload again starts nothing.
+        self._requests: dict[str, TrainingRequest] = {}
         self._stack = ExitStack()
         self._events: dict[str, list[RunEvent]] = {}
         self.trainer_folder = self.folder / "trainer"
@@ -154,12 +156,15 @@ class World:
 
     def request(self, persona: str = "nan", **changes: Any) -> TrainingRequest:
         """A request for a dataset that lies in the work bucket."""
-        made = self.controller.converter.convert_upload(
-            self.drop(conversation(), f"{persona}/memory.json")
-        )
-        assert made is not None
+        if persona not in self._requests:
+            made = self.controller.converter.convert_upload(
+                self.drop(conversation(), f"{persona}/memory.json")
+            )
+            assert made is not None
+            self._requests[persona] = made
         return msgspec.structs.replace(
-            made, **{"requested_by": RequestedBy(kind="system", reference="test"), **changes}
+            self._requests[persona],
+            **{"requested_by": RequestedBy(kind="system", reference="test"), **changes},
         )
 
     def ask(self, persona: str = "nan", **changes: Any) -> str:

@@ -9,6 +9,14 @@ import pytest
 
 from console.app import app
 from tuner.conversations.formats import READABLE
+from tuner.dataset.rule_names import (
+    DEFAULT_ACTIONS,
+    FIXED_RULES,
+    OTHER_REASONS,
+    RULE_NAMES,
+    WARNINGS,
+)
+from tuner.persona_settings import SETTINGS, default_of
 from tuner.requests import decode_request
 from tuner.runs import RunState
 
@@ -26,6 +34,13 @@ def _first_column(page: str, heading: str) -> set[str]:
     return {name.strip() for row in rows[2:] for name in row.split(",")}
 
 
+def _table(page: str, heading: str) -> list[str]:
+    """The rows of the first table below a heading of the third order."""
+    section = page.split(f"### {heading}\n", 1)[1].split("\n#", 1)[0]
+    _, _, table = section.partition("\n|")
+    return f"|{table}".split("\n\n", 1)[0].splitlines()[2:]
+
+
 def test_every_state_is_explained() -> None:
     assert _first_column(_page("docs/operate.md"), "States of a run") == set(RunState)
 
@@ -39,6 +54,30 @@ def test_every_alarm_is_explained() -> None:
 def test_every_setting_is_explained() -> None:
     read = set(re.findall(r"TUNER_[A-Z_]+", (LIBRARY / "settings.py").read_text()))
     assert _first_column(_page("docs/operate.md"), "Settings of the functions") == read
+
+
+def test_every_setting_of_a_persona_is_explained_as_the_program_explains_it() -> None:
+    """All four columns: name, meaning, values, default."""
+    rows = [
+        f"| {name} | {setting.meaning} | {setting.values} | {default_of(name)} |"
+        for name, setting in SETTINGS.items()
+    ]
+    assert _table(_page("docs/operate.md"), "Settings of a persona") == rows
+
+
+def test_every_rule_is_explained_as_the_program_explains_it() -> None:
+    rows = [
+        f"| {name} | {meaning} | {DEFAULT_ACTIONS[name]} | "
+        f"{f'no: {FIXED_RULES[name]}' if name in FIXED_RULES else 'yes'} |"
+        for name, meaning in RULE_NAMES.items()
+    ]
+    assert _table(_page("docs/operate.md"), "Rules") == rows
+
+
+def test_every_other_reason_of_a_receipt_is_explained() -> None:
+    page = _page("docs/operate.md")
+    for reason, meaning in {**OTHER_REASONS, **WARNINGS}.items():
+        assert f"| {reason} | {meaning} |" in page
 
 
 def test_every_format_is_explained() -> None:

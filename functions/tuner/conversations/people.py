@@ -71,8 +71,9 @@ class Cast:
         raise RejectedUpload(
             reason,
             place=f"{self._spoken.total():,} messages of {len(self._spoken):,} speakers",
-            fix=f"Name one of these with `--speaker NAME`, for uploads with `tuner persona PERSONA "
-            f"--speaker NAME`: {names}{f' and {more:,} more' if more > 0 else ''}.",
+            fix="Name one of these with `--speaker NAME`, for uploads with "
+            f"`tuner config set PERSONA speaker NAME`: {names}"
+            f"{f' and {more:,} more' if more > 0 else ''}.",
         )
 
 

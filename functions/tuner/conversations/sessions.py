@@ -34,9 +34,10 @@ class Cutter:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._turns: list[Turn] = []
+        self._times: list[Any] = []
         self._characters = 0
         self._system: str | None = None
-        self._clock = _Clock()
+        self._clock = Pauses()
         #: Dialogues that were cut only because of their length.
         self.too_long = 0
 
@@ -58,21 +59,30 @@ class Cutter:
                 yield from self._give()
                 yield dialogue
             elif one_by_one:
+                times = dialogue.times
                 for start in range(0, len(turns), 2):
-                    yield Example(turns[start : start + 2], system=dialogue.system)
+                    of_pair = None if times is None else times[start : start + 2]
+                    yield Example(turns[start : start + 2], of_pair, system=dialogue.system)
             else:
-                yield from self._take(dialogue, dialogue.times if pauses else None)
+                yield from self._take(dialogue, cut_at_pauses=pauses)
         yield from self._give()
 
-    def _take(self, piece: Conversation, times: list[Any] | None) -> Iterator[Example]:
+    def _take(self, piece: Conversation, *, cut_at_pauses: bool) -> Iterator[Example]:
+        times = piece.times
         if piece.starts:
             yield from self._give()
-            self._system, self._clock = piece.system, _Clock()
+            self._system, self._clock = piece.system, Pauses()
         for start in range(0, len(piece.turns), 2):
-            if times is not None and self._clock.is_after_a_pause(times[start], times[start + 1]):
+            if (
+                cut_at_pauses
+                and times is not None
+                and self._clock.is_after_a_pause(times[start], times[start + 1])
+            ):
                 yield from self._give()
             pair = piece.turns[start : start + 2]
             self._turns += pair
+            if times is not None:
+                self._times += times[start : start + 2]
             self._characters += len(pair[0].content) + len(pair[1].content)
             if self._characters > MAX_EXAMPLE_CHARACTERS:
                 self.too_long += 1
@@ -83,21 +93,22 @@ class Cutter:
     def _give(self) -> Iterator[Example]:
         """What is held, if anything."""
         if self._turns:
-            yield Example(self._turns, system=self._system)
-            self._turns, self._characters = [], 0
+            times = self._times if len(self._times) == len(self._turns) else None
+            yield Example(self._turns, times, system=self._system)
+            self._turns, self._times, self._characters = [], [], 0
 
 
 def _has_pause(times: list[Any] | None) -> bool:
     """Whether time passed between a reply of a whole dialogue and the next prompt."""
     if times is None:
         return False
-    clock = _Clock()
+    clock = Pauses()
     exchanges = zip(times[::2], times[1::2], strict=True)
     return any(clock.is_after_a_pause(prompt, reply) for prompt, reply in exchanges)
 
 
-class _Clock:
-    """Looks at the exchanges of one dialogue in order."""
+class Pauses:
+    """Looks at the exchanges of one history in order, and sees where time passed."""
 
     def __init__(self) -> None:
         self._ended: float | None = None

@@ -1,61 +1,273 @@
-"""Rules that drop a pair, each named and counted. Every pair is kept or dropped, exactly once."""
+"""Decides about every pair of a corpus: trained on, held out, or dropped with a named reason.
+
+A corpus is read twice: once to learn its habits (`survey.py`), once to decide. What was decided is
+one byte for each pair, so that memory does not grow with what was said.
+"""
 
 from __future__ import annotations
 
-import re
+from array import array
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from tuner.conversations.sessions import Example
-from tuner.dataset.seen import Seen
+import numpy as np
 
-# What programs write in a persona's place when its model cannot be reached.
-_CANNED = re.compile(
-    r"\[\s*note:[^\]]{0,200}\b(?:api[ _-]?key|integration|not (?:configured|available|connected))\b"
-    r"|\b(?:invalid|missing|requires?(?: an?)?|no) api[ _-]?key\b"
-    r"|^\s*(?:error|exception|traceback)\b\s*[:(]",
-    re.IGNORECASE,
-)
+from tuner.dataset.languages import Languages
+from tuner.dataset.near import NearDuplicates
+from tuner.dataset.pairs import Pair, identity, text_key
+from tuner.dataset.rule_names import OTHER_REASONS, RULE_NAMES, WARNINGS, Action, actions
+from tuner.dataset.rules import own_reasons
+from tuner.dataset.seen import KeySet
+from tuner.dataset.split import Split
+from tuner.dataset.survey import Survey
 
-# What base models use to mark turns: in a conversation's text it would end the turn early, so the
-# trainer refuses a dataset that holds one.
-_CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>|</?s>|\[/?INST\]")
+REASONS = (*RULE_NAMES, *OTHER_REASONS)
+_TRAIN, _HELD_OUT, _FIRST_REASON = 0, 1, 2
+_CODES = {reason: _FIRST_REASON + number for number, reason in enumerate(REASONS)}
+
+#: Examples that are kept for each rule.
+_SHOWN = 5
 
 
-class Curation:
-    """Decides about one pair after the other; remembers a few bytes of each that it kept."""
+class Segment(NamedTuple):
+    """The pairs of one upload, as often as they are asked for."""
 
-    def __init__(self) -> None:
-        self.kept = 0
-        self.dropped: Counter[str] = Counter()
-        self._seen = Seen()
+    pairs: Callable[[], Iterable[Pair]]
+    #: Whether its sessions are the units of the split; else its pairs are.
+    splits_by_session: bool
 
-    def keeps(self, pair: Example, line: bytes) -> bool:
-        """Whether a pair stays; `line` is the pair as it would be written.
 
-        Dropped are exact duplicates, canned replies, and pairs that hold a base model's control
-        tokens. A canned reply is what a program says when the persona could not answer: a note
-        about a missing API key, an error text.
-        """
-        reason = _reason(pair)
-        if reason is None and not self._seen.add(line):
-            reason = "duplicate"
-        if reason is None:
-            self.kept += 1
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What a persona's settings say about its pairs."""
+
+    rules: dict[str, Action] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+    #: A pair as it can be trained on: itself, shortened, or None when it is too long.
+    fit: Callable[[Pair], Pair | None] = lambda pair: pair
+
+
+class Example(NamedTuple):
+    """A pair that a rule named, for the person who looks."""
+
+    pair: Pair
+    why: str
+
+
+@dataclass(kw_only=True)
+class Curated:
+    """What was decided. `codes` has a byte for each pair, in the corpus' order."""
+
+    codes: bytearray
+    pairs: int
+    kept: int
+    train: int
+    held_out: int
+    #: Kept pairs of segments from this index on are new.
+    kept_by_segment: list[int]
+    dropped: dict[str, int]
+    warned: dict[str, int]
+    redacted: dict[str, int]
+    #: Identities of what is held out; it stays so.
+    held_out_ids: array[int]
+    examples: dict[str, list[Example]]
+    not_checked: tuple[str, ...]
+
+    def is_kept(self, number: int) -> bool:
+        return self.codes[number] < _FIRST_REASON
+
+    def is_held_out(self, number: int) -> bool:
+        return self.codes[number] == _HELD_OUT
+
+
+def curate(
+    segments: Sequence[Segment],
+    policy: Policy,
+    *,
+    common_words: frozenset[str] = frozenset(),
+    forgotten: frozenset[int] = frozenset(),
+    stays_held_out: frozenset[int] = frozenset(),
+    near: NearDuplicates | None = None,
+) -> Curated:
+    """Read the corpus twice and decide.
+
+    `forgotten` and `stays_held_out` are identities of pairs.
+    """
+    survey = Survey(common_words)
+    languages = Languages(policy.languages)
+    for segment in segments:
+        for pair in segment.pairs():
+            survey.see(pair)
+            languages.see(pair)
+    survey.finish()
+    languages.finish()
+    return _Judge(policy, survey, languages, forgotten, near or NearDuplicates()).judge(
+        segments, stays_held_out
+    )
+
+
+class Earlier:
+    """The identities of the pairs of earlier segments, eight bytes each."""
+
+    def __init__(self, identities: array[int]) -> None:
+        self._sorted = np.sort(np.frombuffer(identities.tobytes(), dtype=np.uint64))
+
+    def __contains__(self, identity: int) -> bool:
+        if not self._sorted.size:
+            return False
+        found = int(np.searchsorted(self._sorted, np.uint64(identity)))
+        return found < self._sorted.size and int(self._sorted[found]) == identity
+
+
+class _Judge:
+    def __init__(
+        self,
+        policy: Policy,
+        survey: Survey,
+        languages: Languages,
+        forgotten: frozenset[int],
+        near: NearDuplicates,
+    ) -> None:
+        self._actions = actions(policy.rules, languages=bool(policy.languages))
+        self._policy = policy
+        self._survey = survey
+        self._languages = languages
+        self._forgotten = forgotten
+        self._near = near
+        self._texts = KeySet()
+        #: Where duplicates are kept: what each text's first pair was, to see bridges.
+        self._first_with: dict[int, int] = {}
+        #: Numbers of kept pairs, by their number in the near-duplicates' index.
+        self._indexed = array("Q")
+        self._likes: list[tuple[int, int]] = []
+        self._warned: Counter[str] = Counter()
+        self._examples: dict[str, list[Example]] = {}
+
+    def judge(self, segments: Sequence[Segment], stays_held_out: frozenset[int]) -> Curated:
+        codes = bytearray()
+        split = Split()
+        ids = array("Q")
+        redacted: Counter[str] = Counter()
+        for segment in segments:
+            split.begin(by_session=segment.splits_by_session)
+            earlier = Earlier(ids)
+            for pair in segment.pairs():
+                text = text_key(pair)
+                own = identity(pair, text)
+                reason = self._reason(pair, text, own, earlier, len(codes))
+                kept = reason is None
+                codes.append(_TRAIN if reason is None else _CODES[reason])
+                ids.append(own)
+                split.add(pair.session, text, kept=kept, sticky=own in stays_held_out)
+                if kept and pair.redacted:
+                    redacted.update(pair.redacted)
+        sides = split.decide()
+        held_out_ids = array("Q")
+        for number, held_out in enumerate(sides):
+            if held_out and codes[number] == _TRAIN:
+                codes[number] = _HELD_OUT
+        for number, like in self._likes:
+            if codes[number] < _FIRST_REASON and codes[number] != codes[like]:
+                codes[number] = _CODES["bridges_split"]
+        for number, own in enumerate(ids):
+            if codes[number] == _HELD_OUT:
+                held_out_ids.append(own)
+        return self._curated(codes, split.segment_spans(), held_out_ids, redacted)
+
+    def _reason(self, pair: Pair, text: int, own: int, earlier: Earlier, number: int) -> str | None:
+        """Why a pair is dropped, or None; counts what is only warned of."""
+        if own in earlier:
+            return "overlap"
+        if own in self._forgotten:
+            return "forgotten"
+        for name in self._names(pair):
+            if reason := self._named(name, pair):
+                return reason
+        fitted = self._policy.fit(pair)
+        if fitted is None:
+            self._show("over_long", pair, OTHER_REASONS["over_long"])
+            return "over_long"
+        reason = self._duplicate(pair, text, number)
+        if reason is None and fitted is not pair:
+            self._show("shortened", pair, WARNINGS["shortened"])
+            self._warned["shortened"] += 1
+        return reason
+
+    def _names(self, pair: Pair) -> Iterator[str]:
+        yield from own_reasons(pair)
+        if self._survey.is_canned(pair):
+            yield "canned"
+        if self._survey.is_cut(pair.assistant):
+            yield "cut"
+        if self._languages.is_foreign(pair):
+            yield "language"
+
+    def _duplicate(self, pair: Pair, text: int, number: int) -> str | None:
+        if self._actions["duplicate"] == "drop":
+            if not self._texts.add(text):
+                return self._named("duplicate", pair)
+        elif text in self._first_with:
+            self._named("duplicate", pair)
+            self._likes.append((number, self._first_with[text]))
+            return None
         else:
-            self.dropped[reason] += 1
-        return reason is None
+            self._first_with[text] = number
+        like = self._near.find(pair)
+        if like is None:
+            self._indexed.append(number)
+            return None
+        if reason := self._named("near_duplicate", pair):
+            return reason
+        self._likes.append((number, self._indexed[like]))
+        return None
 
-    def forget(self) -> None:
-        """Let go of what was remembered of the pairs; the counts stay."""
-        self._seen = Seen()
+    def _named(self, rule: str, pair: Pair) -> str | None:
+        """What comes of a pair that a rule names: the reason to drop it, or None."""
+        action = self._actions[rule]
+        if action == "off":
+            return None
+        self._show(rule, pair, RULE_NAMES[rule])
+        if action == "warn":
+            self._warned[rule] += 1
+            return None
+        return rule
 
+    def _show(self, rule: str, pair: Pair, why: str) -> None:
+        shown = self._examples.setdefault(rule, [])
+        if len(shown) < _SHOWN:
+            shown.append(Example(pair, why))
 
-def _reason(pair: Example) -> str | None:
-    """Why a pair is dropped, whatever the others are."""
-    if _CANNED.search(pair.turns[-1].content):
-        return "canned"
-    if any(_CONTROL_TOKEN.search(turn.content) for turn in pair.turns):
-        return "control_token"
-    if pair.system is not None and _CONTROL_TOKEN.search(pair.system):
-        return "control_token"
-    return None
+    def _curated(
+        self,
+        codes: bytearray,
+        segment_spans: Sequence[tuple[int, int]],
+        held_out_ids: array[int],
+        redacted: Counter[str],
+    ) -> Curated:
+        counts = Counter(codes)
+        train, held_out = counts.pop(_TRAIN, 0), counts.pop(_HELD_OUT, 0)
+        by_segment = [
+            sum(1 for code in codes[start:end] if code < _FIRST_REASON)
+            for start, end in segment_spans
+        ]
+        not_checked = ["names"]
+        if self._near.beyond:
+            not_checked.append(f"near-duplicates of {self._near.beyond} pairs")
+        if self._languages.unchecked:
+            not_checked.append(f"language of {self._languages.unchecked} pairs")
+        return Curated(
+            codes=codes,
+            pairs=len(codes),
+            kept=train + held_out,
+            train=train,
+            held_out=held_out,
+            kept_by_segment=by_segment,
+            dropped={REASONS[code - _FIRST_REASON]: n for code, n in sorted(counts.items())},
+            warned=dict(self._warned),
+            redacted=dict(redacted),
+            held_out_ids=held_out_ids,
+            examples=self._examples,
+            not_checked=tuple(not_checked),
+        )

@@ -11,9 +11,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.conversations.sessions import Example
-from tuner.dataset.split import MIN_HELD_OUT, held_out, is_held_out, position
-from tuner.errors import RejectedUpload
 from tuner.training_job import digest_of_digests
 
 Part = Literal["train", "eval"]
@@ -25,7 +22,7 @@ _HELD_BYTES = 8 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A dataset that is decided; `files` holds its rows, or is None when it is a large one."""
+    """A dataset that is decided: its rows are counted, and held in `files` unless it is large."""
 
     dataset_id: str
     train: int
@@ -37,43 +34,27 @@ class Drafting:
     """Takes the rows in order; the same rows make the same dataset, held or not."""
 
     def __init__(self, held_bytes: int = _HELD_BYTES) -> None:
-        self._held: list[tuple[bytes, float]] | None = []
+        self._held: dict[Part, list[bytes]] | None = {"train": [], "eval": []}
         self._left_bytes = held_bytes
         self._rows: dict[Part, int] = {"train": 0, "eval": 0}
         self._hashes = {"train": hashlib.sha256(), "eval": hashlib.sha256()}
 
-    def add(self, pair: Example, line: bytes) -> None:
-        where = position(pair)
-        if self._held is None:
-            self._hash(part_of(where), line)
-            return
-        self._held.append((line, where))
-        self._left_bytes -= len(line)
-        if self._left_bytes < 0:
-            held, self._held = self._held, None
-            for held_line, held_where in held:
-                self._hash(part_of(held_where), held_line)
+    def add(self, part: Part, line: bytes) -> None:
+        """The next row, without its newline."""
+        self._hashes[part].update(line)
+        self._hashes[part].update(b"\n")
+        self._rows[part] += 1
+        if self._held is not None:
+            self._held[part] += (line, b"\n")
+            self._left_bytes -= len(line)
+            if self._left_bytes < 0:
+                self._held = None
 
     def finish(self) -> Draft:
-        """Decide. Raises RejectedUpload for a large dataset of which too little is held out."""
+        """All rows were added."""
         files: dict[Part, bytes] | None = None
         if self._held is not None:
-            chosen = held_out([where for _, where in self._held])
-            files = {}
-            for part in PARTS:
-                lines = [
-                    line
-                    for number, (line, _) in enumerate(self._held)
-                    if (number in chosen) is (part == "eval")
-                ]
-                for line in lines:
-                    self._hash(part, line)
-                files[part] = b"".join(line + b"\n" for line in lines)
-        elif self._rows["eval"] < MIN_HELD_OUT:
-            raise RejectedUpload(
-                f"Fewer than {MIN_HELD_OUT} pairs could be held out to prove the adapter with",
-                fix="Upload more varied conversations.",
-            )
+            files = {part: b"".join(self._held[part]) for part in PARTS}
         return Draft(
             dataset_id=digest_of_digests(
                 self._hashes["train"].hexdigest(), self._hashes["eval"].hexdigest()
@@ -82,13 +63,3 @@ class Drafting:
             eval=self._rows["eval"],
             files=files,
         )
-
-    def _hash(self, part: Part, line: bytes) -> None:
-        self._hashes[part].update(line)
-        self._hashes[part].update(b"\n")
-        self._rows[part] += 1
-
-
-def part_of(where: float) -> Part:
-    """The file that a pair of a large dataset belongs to."""
-    return "eval" if is_held_out(where) else "train"

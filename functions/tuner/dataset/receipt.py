@@ -1,13 +1,15 @@
 """The receipt: one JSON object per dataset; everything that counts rows speaks of this one.
 
 `pairs` counts user → assistant pairs after the canonical reading; `pairs = kept + sum(dropped)` and
-`kept = train + eval`. What the reading itself left out is counted per source: a source's turns are
-twice its pairs and the sum of `turns_left_out`; `warnings` says the same in words.
+`kept = train + eval`, in pairs. What the reading itself left out is counted per source: a source's
+turns are twice its pairs and the sum of `turns_left_out`; `warnings` says the same in words.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from tuner.dataset.costs import Estimate
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     first_offsets: dict[str, tuple[int, ...]] = {}
 
 
+class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the rows for training, by the base model's tokenizer, or by a bound where that is none."""
+
+    tokenizer: str
+    total: int
+    supervised: int
+    longest: int
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What came in, what is kept, and why the rest is not. Never holds conversation text."""
 
@@ -49,5 +60,17 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     eval: int
     dropped: dict[str, int] = {}
     redacted: dict[str, int] = {}
+    #: Pairs that a rule named and that were kept all the same.
+    warned: dict[str, int] = {}
     #: Checks that a reader might expect and that were not made.
     not_checked: tuple[str, ...] = ()
+    #: The dataset that this one grew from, and the kept pairs that it did not have.
+    parent: str = ""
+    new_pairs: int = 0
+    #: Rows for training: windows over sessions.
+    rows: int = 0
+    tokens: TokenCounts | None = None
+    estimates: tuple[Estimate, ...] = ()
+    #: Goes into half of the rows; set by the persona's owner, not said in a conversation.
+    system_prompt: str | None = None
+    advice: tuple[str, ...] = ()

@@ -61,3 +61,23 @@ def _repeated(keys: list[int], old: set[int]) -> list[int]:
             repeated.append(number)
         here.add(key)
     return repeated
+
+
+class KeySet:
+    """A set of 64-bit keys in less than 100 bytes for each; two keys in 2^60 are taken for one."""
+
+    def __init__(self) -> None:
+        self._sets: list[set[int]] = [set()]
+
+    def __contains__(self, key: int) -> bool:
+        key &= _MASK
+        return any(key in known for known in self._sets)
+
+    def add(self, key: int) -> bool:
+        """Remember a key; False when it was there already."""
+        if key in self:
+            return False
+        self._sets[-1].add(key & _MASK)
+        if len(self._sets[-1]) > _MAX_IN_A_SET:
+            self._sets.append(set())
+        return True

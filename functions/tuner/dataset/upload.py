@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -17,6 +18,25 @@ log = logging.getLogger(__name__)
 
 #: What is held of each file before it is sent.
 _CHUNK_BYTES = 4 << 20
+
+
+@contextmanager
+def written_whole(blob: storage.Blob, content_type: str) -> Iterator[BinaryIO]:
+    """A file to write an object through, of any size; it is there once the block ended well."""
+    file: BinaryIO = blob.open(
+        "wb", chunk_size=_CHUNK_BYTES, content_type=content_type, ignore_flush=True
+    )
+    try:
+        yield file
+    except BaseException:
+        _give_up(file)
+        raise
+    file.close()
+
+
+def _give_up(file: BinaryIO) -> None:
+    with suppress(google_exceptions.GoogleAPIError, OSError):
+        file.terminate()  # type: ignore[attr-defined]
 
 
 class DatasetUpload:
@@ -62,5 +82,4 @@ class DatasetUpload:
         """Give up what was not finished."""
         if error is not None:
             for file in self._files.values():
-                with suppress(google_exceptions.GoogleAPIError, OSError):
-                    file.terminate()  # type: ignore[attr-defined]
+                _give_up(file)

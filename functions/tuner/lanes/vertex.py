@@ -14,6 +14,7 @@ from typing import Any
 from google.api_core import exceptions as google_exceptions
 from google.cloud import aiplatform_v1 as vertex
 
+from tuner.dataset.costs import price_table
 from tuner.lanes import (
     Estimate,
     Invalid,
@@ -41,9 +42,7 @@ _CALL_SECONDS = 30.0
 
 _MACHINE_TYPE = "n1-standard-4"
 _VCPUS = 4
-# us-central1, list prices: n1-standard-4 0.2185 and T4 0.4025 for training.
-_USD_PER_HOUR = 0.621
-_PRICES_AS_OF = "2026-08"
+_PRICE = price_table().lanes["vertex-t4"]
 
 #: Seconds before the first step (image, base model) and per example and epoch, by preset.
 _START_SECONDS = 600
@@ -111,9 +110,9 @@ class VertexT4Lane:
         seconds = round(_START_SECONDS + run.examples * epochs * per_example)
         return Estimate(
             seconds=seconds,
-            usd=round(seconds / 3600 * _USD_PER_HOUR, 2),
-            usd_per_hour=_USD_PER_HOUR,
-            prices_as_of=_PRICES_AS_OF,
+            usd=round(seconds / 3600 * _PRICE.usd_per_hour, 2),
+            usd_per_hour=_PRICE.usd_per_hour,
+            prices_as_of=price_table().as_of,
         )
 
     def launch(self, run: Run, attempt: Attempt, *, run_uri: str) -> LaunchReply:

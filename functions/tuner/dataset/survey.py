@@ -1,0 +1,150 @@
+"""What only the whole corpus shows: replies that come back, replies that are cut, its languages.
+
+A survey sees every pair once, in a few bytes for each, and then judges single pairs. What is said
+of a persona's habits here decides what counts as unusual: a full stop at the end proves nothing
+about somebody who never writes one.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from tuner.dataset.endings import Ending, ending
+from tuner.dataset.pairs import Pair
+from tuner.dataset.words import SHORT_FOR
+
+#: One reply to so many different prompts is no reply to any of them.
+_CANNED_PROMPTS = 3
+#: A short reply ("love you too") is a habit unless it makes up so much of the corpus.
+_SHORT_WORDS = 4
+_SHORT_SHARE = 0.05
+#: Replies of exactly the greatest length, from which on a limit has cut them.
+_MANY_AT_THE_LIMIT = 5
+#: An ending of a kind that more replies than this have is this persona's habit.
+_HABIT_SHARE = 0.25
+#: The corpus' own words are learned from so many pairs, to tell a cut word from a rare one.
+_VOCABULARY_PAIRS = 5_000
+
+_WORDS = re.compile(r"[^\W\d_]{2,}")
+
+
+class Survey:
+    """Takes every pair of a corpus once; then says what is canned and what is cut."""
+
+    def __init__(self, common_words: frozenset[str] = frozenset()) -> None:
+        """`common_words` of the language, in lower case, beside those of the corpus."""
+        self.pairs = 0
+        self._replies = array("Q")
+        self._prompts = array("Q")
+        self._endings: Counter[Ending] = Counter()
+        self._common_words = common_words
+        self._words: Counter[str] = Counter()
+        self._longest = 0
+        #: How the longest ones end: what a limit cuts ends anywhere, unlike a form letter.
+        self._last_endings: set[str] = set()
+        #: Replies to many prompts, and how often each was given.
+        self._canned: dict[int, int] = {}
+
+    def see(self, pair: Pair) -> None:
+        """Remember what matters of one pair."""
+        reply = pair.assistant
+        self.pairs += 1
+        self._replies.append(_same(reply))
+        self._prompts.append(_same(pair.user))
+        self._endings[ending(reply)] += 1
+        if len(reply) >= self._longest:
+            if len(reply) > self._longest:
+                self._longest = len(reply)
+                self._last_endings.clear()
+            if len(self._last_endings) < _MANY_AT_THE_LIMIT:
+                self._last_endings.add(reply[-12:])
+        if self.pairs <= _VOCABULARY_PAIRS:
+            self._words.update(_WORDS.findall(reply.lower()))
+            self._words.update(_WORDS.findall(pair.user.lower()))
+
+    def finish(self) -> None:
+        """All pairs were seen."""
+        self._canned = _replies_to_many(self._replies, self._prompts)
+        self._replies = self._prompts = array("Q")
+        known = {*self._common_words, *(word for word, n in self._words.items() if n > 1)}
+        # A word that was cut is the beginning of a word that was not.
+        self._known = known
+        self._beginnings = _beginnings({*known, *self._words})
+
+    def is_canned(self, pair: Pair) -> bool:
+        """Whether the reply was given to at least three different prompts."""
+        if not self._canned or (key := _same(pair.assistant)) not in self._canned:
+            return False
+        words = len(pair.assistant.split())
+        if words == 1:
+            return False
+        if words >= _SHORT_WORDS:
+            return True
+        return self._canned[key] >= _SHORT_SHARE * self.pairs
+
+    def is_cut(self, reply: str) -> bool:
+        """Whether a reply breaks off: in a way that is unusual here, or at a limit."""
+        if len(reply) == self._longest > 80 and len(self._last_endings) >= _MANY_AT_THE_LIMIT:
+            return True
+        kind = ending(reply)
+        if kind in (Ending.CLOSED, Ending.EMPTY):
+            return False
+        if kind is Ending.MID_CLAUSE:
+            return self._share(kind) <= _HABIT_SHARE
+        return self._share(Ending.OPEN) <= _HABIT_SHARE and self._is_cut_word(reply)
+
+    def _share(self, kind: Ending) -> float:
+        return self._endings[kind] / max(1, self.pairs)
+
+    def _is_cut_word(self, reply: str) -> bool:
+        """Whether the last word is none, and the beginning of one."""
+        word = last_word(reply)
+        if word is None or len(word) < 3 or not word.islower() or word in SHORT_FOR:
+            return False
+        if word in self._known or self._words[word] > 1:
+            return False
+        return word in self._beginnings
+
+
+def last_word(reply: str) -> str | None:
+    """The last word when it has only letters, and a sentence stands before it."""
+    words = reply.rsplit(None, 1)
+    return words[1] if len(words) == 2 and words[1].isalpha() and len(reply) >= 40 else None
+
+
+def _same(text: str) -> int:
+    """The same for texts that differ in case and white space only."""
+    return xxh3_64_intdigest(" ".join(text.casefold().split()).encode("utf-8", "surrogatepass"))
+
+
+def _beginnings(words: Iterable[str]) -> frozenset[str]:
+    """Every proper beginning, of three letters and more, of the words."""
+    return frozenset(word[:end] for word in words for end in range(3, len(word)))
+
+
+def _replies_to_many(replies: array[int], prompts: array[int]) -> dict[int, int]:
+    """Replies that answer at least three different prompts, and how often each was given."""
+    if len(replies) < _CANNED_PROMPTS:
+        return {}
+    reply_keys = np.frombuffer(replies, dtype=np.uint64)
+    prompt_keys = np.frombuffer(prompts, dtype=np.uint64)
+    found, times = np.unique(reply_keys, return_counts=True)
+    often = found[times >= _CANNED_PROMPTS]
+    if not often.size:
+        return {}
+    counts = dict(zip(often.tolist(), times[times >= _CANNED_PROMPTS].tolist(), strict=True))
+    places = np.flatnonzero(np.isin(reply_keys, often))
+    answered: dict[int, set[int]] = {}
+    for reply, prompt in zip(
+        reply_keys[places].tolist(), prompt_keys[places].tolist(), strict=True
+    ):
+        asked = answered.setdefault(reply, set())
+        if len(asked) < _CANNED_PROMPTS:
+            asked.add(prompt)
+    return {r: counts[r] for r, asked in answered.items() if len(asked) >= _CANNED_PROMPTS}
