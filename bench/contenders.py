@@ -59,7 +59,7 @@ def tuner(file: Path, output: Path, *options: str) -> list[str]:
     return [str(TUNER), "convert", str(file), "-o", str(output), *options]
 
 
-def ours(name: str, *files: Path) -> list[str]:
+def ours(name: str, *files: Path | str) -> list[str]:
     """A function of ours, with its time taken inside the process."""
     return [str(PRODUCT), "-m", "bench.ours", name, *map(str, files)]
 

@@ -113,14 +113,14 @@ def main(arguments: Sequence[str]) -> int:
 def measure(plan: Plan, peers: Mapping[str, str]) -> list[Figure]:
     """Take all figures. Raises Failed and Void."""
     for kind in KINDS:
-        _check_same_rows(_corpus(kind, 1), peers)
+        _check_same_rows(corpus_of(kind, 1), peers)
     figures: list[Figure] = []
     for kind in KINDS:
-        small = _corpus(kind, plan.small_megabytes, "--gzip")
+        small = corpus_of(kind, plan.small_megabytes, "--gzip")
         figures += _against_everything(small, plan.small_rounds, peers)
         figures.append(_unpacking(small, plan.small_rounds))
     for kind in KINDS:
-        figures += _on_large(_corpus(kind, plan.large_megabytes), plan.large_rounds, peers)
+        figures += _on_large(corpus_of(kind, plan.large_megabytes), plan.large_rounds, peers)
     figures += _long_strings()
     return figures
 
@@ -131,7 +131,7 @@ def measure(plan: Plan, peers: Mapping[str, str]) -> list[Figure]:
 def _against_everything(corpus: Corpus, rounds: int, peers: Mapping[str, str]) -> list[Figure]:
     """Every peer, and how far it is to the limits."""
     file = corpus.path
-    with _scratch() as folder:
+    with scratch() as folder:
         taking_part = _parsers(corpus, folder, peers)
         taking_part["copy"] = partial(run_well, contenders.standard("copy", file, folder / "copy"))
         taking_part["sha256"] = partial(run_well, contenders.standard("sha256", file))
@@ -150,7 +150,7 @@ def _against_everything(corpus: Corpus, rounds: int, peers: Mapping[str, str]) -
 
 def _on_large(corpus: Corpus, rounds: int, peers: Mapping[str, str]) -> list[Figure]:
     """The peers again, and memory that does not grow with the file."""
-    with _scratch() as folder:
+    with scratch() as folder:
         taking_part = _parsers(corpus, folder, peers)
         samples = defaultdict(Samples, take_turns(corpus.path, taking_part, rounds))
         _check_counts(corpus, folder, peers)
@@ -261,7 +261,7 @@ def _long_strings() -> Iterator[Figure]:
         file = CACHE / f"refused-{name}.json"
         _write_long_string(file, before, after)
         print(f"{file.name}: once …", file=sys.stderr, flush=True)
-        with _scratch() as folder:
+        with scratch() as folder:
             finished = run(contenders.tuner(file, folder / "ours.jsonl"))
         yield peak_memory(
             f"converter.refused.{name}.memory",
@@ -293,7 +293,7 @@ def _write_long_string(file: Path, before: bytes, after: bytes) -> None:
 
 def _check_same_rows(corpus: Corpus, peers: Mapping[str, str]) -> None:
     """The first run of everything: jq must write the very rows that we write."""
-    with _scratch() as folder:
+    with scratch() as folder:
         output, jq_output = folder / "ours.jsonl", folder / "jq.jsonl"
         run_well(contenders.tuner(corpus.path, output, "--raw"))
         if "jq" not in peers:
@@ -317,7 +317,7 @@ def _check_count(name: str, output: Path, expected: int) -> None:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _corpus(kind: str, megabytes: int, *options: str) -> Corpus:
+def corpus_of(kind: str, megabytes: int, *options: str) -> Corpus:
     """A corpus file, made when it is missing by another process: this one must stay small."""
     command = [str(contenders.PRODUCT), "-m", "bench.corpus", kind, str(megabytes)]
     made = json.loads(run_well([*command, *options, "--folder", str(CACHE)]).stdout)
@@ -332,7 +332,7 @@ def _corpus(kind: str, megabytes: int, *options: str) -> Corpus:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A folder for what the programs write, on the disk that the corpora are on."""
     folder = CACHE / "scratch"
     shutil.rmtree(folder, ignore_errors=True)

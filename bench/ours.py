@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 from console.converting import Conversion, convert
+from tuner.conversations import Reading
 from tuner.conversations.containers import open_parts
 from tuner.conversations.sources import LocalFile
+from tuner.dataset.curation import Policy, Segment, curate
+from tuner.dataset.segments import StoredPairs, write_pairs
+from tuner.dataset.taking import Taking
+from tuner.dataset.tokens import common_words
 
 Figures = dict[str, float | int]
 
@@ -38,7 +43,48 @@ def gzip_read(file: str) -> Figures:
     return {"seconds": perf_counter() - started, "bytes": total_bytes}
 
 
-OURS: dict[str, Callable[..., Figures]] = {"convert": whole_job, "gzip": gzip_read}
+def raw_conversion(file: str, output: str) -> Figures:
+    """The canonical reading, written: what curation is compared with."""
+    with _cpu_seconds() as figures, closing(LocalFile(Path(file))) as source:
+        convert(source, Path(output), Conversion(raw=True))
+    return figures
+
+
+def take(file: str, output: str, policy: str) -> Figures:
+    """Read a file into the pairs of a segment; `policy` says what becomes of secrets."""
+    with _cpu_seconds() as figures, closing(LocalFile(Path(file))) as source:
+        taking = Taking(Reading(source), policy)  # type: ignore[arg-type]
+        with Path(output).open("wb") as written:
+            write_pairs(taking, written)
+    return {**figures, "found": taking.found.total()}
+
+
+def apply_rules(pairs_file: str) -> Figures:
+    """Decide about every pair of a segment: all rules, near-duplicates, the split."""
+    path = Path(pairs_file)
+    common_words()
+    with _cpu_seconds() as figures:
+        stored = StoredPairs(lambda: LocalFile(path), path.stat().st_size)
+        curated = curate([Segment(stored, True)], Policy(), common_words=common_words())
+    return {**figures, "pairs": curated.pairs, "kept": curated.kept}
+
+
+@contextmanager
+def _cpu_seconds() -> Iterator[Figures]:
+    """The CPU seconds of all threads of this process, put in when the block ends."""
+    figures: Figures = {}
+    started = process_time()
+    yield figures
+    figures["seconds"] = process_time() - started
+
+
+OURS: dict[str, Callable[..., Figures]] = {
+    "convert": whole_job,
+    "gzip": gzip_read,
+    "raw": raw_conversion,
+    "take": take,
+    "rules": apply_rules,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

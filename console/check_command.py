@@ -107,7 +107,11 @@ def _what_is_decided(
     settings = PersonaSettings()
     if settings_file is not None:
         try:
-            settings = parse_settings(settings_file.read_bytes(), place=str(settings_file))
+            settings = parse_settings(
+                settings_file.read_bytes(),
+                place=str(settings_file),
+                fix=f"`tuner config check {settings_file}` shows them line by line.",
+            )
         except RejectedUpload as refused:
             raise Failed(f"{refused.reason}: {refused.place}. {refused.fix}", 3) from refused
         except OSError as error:

@@ -22,7 +22,7 @@ from tuner.conversations.sources import BucketObject
 from tuner.dataset.build import Built, Plan, TooFewPairs, build, receipt_of
 from tuner.dataset.curation import Segment
 from tuner.dataset.draft import PARTS, Drafting
-from tuner.dataset.near import MAX_PAIRS, NearDuplicates
+from tuner.dataset.near import MAX_SUSPECTS
 from tuner.dataset.receipt import Receipt, Source
 from tuner.dataset.rows import encoder
 from tuner.dataset.segments import StoredPairs
@@ -103,13 +103,13 @@ class MemoryKeeper:
         ledger: Ledger,
         places: Places,
         new_id: NewId,
-        max_near_pairs: int = MAX_PAIRS,
+        max_suspects: int = MAX_SUSPECTS,
     ) -> None:
         self._work = work_bucket
         self._ledger = ledger
         self._places = places
         self._new_id = new_id
-        self._max_near_pairs = max_near_pairs
+        self._max_suspects = max_suspects
 
     def read(self, persona: str) -> tuple[Memory, int]:
         """(memory, generation); an empty one when there is none."""
@@ -180,7 +180,7 @@ class MemoryKeeper:
                 plan,
                 forgotten=frozenset(int(found, 16) for found in memory.forgotten),
                 stays_held_out=self.held_out(memory.persona, parent),
-                near=NearDuplicates(self._max_near_pairs),
+                max_suspects=self._max_suspects,
             )
         except TooFewPairs as too_few:
             return too_few

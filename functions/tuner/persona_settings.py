@@ -182,10 +182,15 @@ def read_persona_settings(ledger: Ledger, persona: str) -> PersonaSettings:
     stored = ledger.read_text(settings_name(persona))
     if stored is None:
         return PersonaSettings()
-    return parse_settings(stored[0], place=f"{settings_name(persona)} in the ledger's bucket")
+    return parse_settings(
+        stored[0],
+        place=f"{settings_name(persona)} in the ledger's bucket",
+        fix=f"Correct them: `tuner config check --persona {persona}` shows them line by line. Then "
+        "upload the conversations again.",
+    )
 
 
-def parse_settings(raw: bytes, *, place: str) -> PersonaSettings:
+def parse_settings(raw: bytes, *, place: str, fix: str) -> PersonaSettings:
     """The settings of a file. Raises RejectedUpload, with every problem in it."""
     text = text_of(raw)
     found = [text] if isinstance(text, Problem) else problems(text)
@@ -196,7 +201,7 @@ def parse_settings(raw: bytes, *, place: str) -> PersonaSettings:
     raise RejectedUpload(
         "The persona's settings cannot be read",
         place=f"{place}: {told}{more}",
-        fix="`tuner config check` shows what is wrong line by line. Correct it, and try again.",
+        fix=fix,
     )
 
 

@@ -54,9 +54,11 @@ def lossy(proxy, bucket):
     return ledger_on(storage_client(proxy.endpoint).bucket(bucket.name))
 
 
+_NUMBERS = itertools.count(1)  # no two ledgers give one id
+
+
 def ledger_on(bucket, *, now=lambda: NOW):
-    numbers = itertools.count(1)
-    return Ledger(bucket, clock=now, new_id=lambda: f"id-{id(numbers)}-{next(numbers)}")
+    return Ledger(bucket, clock=now, new_id=lambda: f"id-{next(_NUMBERS)}")
 
 
 def run_of(rerun=0, **changes):

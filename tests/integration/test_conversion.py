@@ -21,8 +21,16 @@ CHAT = "\n".join(
 )
 
 
-def large_upload(pairs: int = 30_000, start: int = 0) -> bytes:
-    """About 12 MB: more than a draft holds."""
+@pytest.fixture
+def small_limits(monkeypatch):
+    """What is held, and sent at once, is small: so is an upload that is large."""
+    monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (256 << 10,))
+    monkeypatch.setattr("tuner.dataset.segments._HELD_BYTES", 256 << 10)
+    monkeypatch.setattr("tuner.dataset.upload._CHUNK_BYTES", 256 << 10)
+
+
+def large_upload(pairs: int = 3_000, start: int = 0) -> bytes:
+    """About 1.2 MB: more than `small_limits` lets a draft hold."""
     filler = "and so it goes, with tea and a little rain, " * 4
     rows = [
         {"user": f"Question {n}? {filler}", "ech0": f"Answer {n}: {filler}.", "timestamp": "t"}
@@ -53,13 +61,15 @@ def rejection_of(world, upload):
     return world.read(world.places.work_bucket_name, name)
 
 
-def test_a_large_upload_makes_the_dataset_that_it_would_make_if_it_were_held(world, monkeypatch):
+def test_a_large_upload_makes_the_dataset_that_it_would_make_if_it_were_held(
+    world, small_limits, monkeypatch
+):
     upload = world.drop(large_upload())
     streamed = world.controller.converter.convert_upload(upload)
     train, held_out, receipt = dataset_of(world, streamed)
-    assert len(train) > draft._HELD_BYTES
+    assert len(train) > 2 * (256 << 10)
     assert dataset_digest(train, held_out) == streamed.dataset_id
-    assert receipt["pairs"] == receipt["kept"] == receipt["train"] + receipt["eval"] == 30_000
+    assert receipt["pairs"] == receipt["kept"] == receipt["train"] + receipt["eval"] == 3_000
     assert (train.count(b"\n"), held_out.count(b"\n")) == (receipt["train"], receipt["eval"])
 
     monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (1 << 30,))
@@ -68,7 +78,7 @@ def test_a_large_upload_makes_the_dataset_that_it_would_make_if_it_were_held(wor
     assert dataset_of(world, held)[:2] == (train, held_out)
 
 
-def test_a_dataset_that_is_there_already_is_not_written_again(world):
+def test_a_dataset_that_is_there_already_is_not_written_again(world, small_limits):
     first = world.controller.converter.convert_upload(world.drop(large_upload()))
     made = world.names(world.places.work_bucket_name, "datasets/")
     death = Death()
@@ -80,7 +90,7 @@ def test_a_dataset_that_is_there_already_is_not_written_again(world):
     assert not any("resumable" in call and "datasets" in call for call in death.calls)
 
 
-def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_world):
+def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_world, small_limits):
     """Before every call in turn; whatever is there under a dataset's name is whole."""
     content = large_upload()
     whole: dict[str, str] = {}
@@ -106,19 +116,17 @@ def test_a_large_upload_is_never_half_written_wherever_the_converter_dies(make_w
     assert number > 9
 
 
-def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, monkeypatch):
-    """Beyond the bytes that are remembered of each pair, and an index that has a limit."""
-    monkeypatch.setattr(world.controller.converter._keeper, "_max_near_pairs", 1_000)
-    monkeypatch.setattr(draft.Drafting.__init__, "__defaults__", (1 << 20,))
-    monkeypatch.setattr("tuner.dataset.upload._CHUNK_BYTES", 256 << 10)
+def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, small_limits, monkeypatch):
+    """Beyond what is remembered of each pair, its sketch included, and a limited index."""
+    monkeypatch.setattr(world.controller.converter._keeper, "_max_suspects", 1_000)
     peaks = []
-    for pairs in (15_000, 45_000):
+    for pairs in (6_000, 18_000):
         upload = world.drop(large_upload(pairs), f"nan-{pairs}/memory.json")
         tracemalloc.start()
         assert world.controller.converter.convert_upload(upload) is not None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 30_000 * 100
+    assert peaks[1] - peaks[0] < 12_000 * 450
 
 
 def test_a_gzipped_upload_makes_the_same_dataset(world):

@@ -301,3 +301,16 @@ def test_metrics_tell_every_phase_and_step(new_job: NewJob) -> None:
     steps = [row for row in rows if "loss" in row]
     assert [(row["step"], row["steps"]) for row in steps] == [(1, 2), (2, 2)]
     assert {"learning_rate", "epoch", "seconds", "at"} <= steps[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("replies", "rows_in_a_step"),
+    [([1] * 20, 4), ([2] * 10, 2), ([4, 3, 5], 1), ([20], 1), ([1, 1, 1, 5], 2)],
+)
+def test_a_step_learns_from_as_many_replies_however_they_lie_in_rows(
+    new_job: Callable[..., Job], replies: list[int], rows_in_a_step: int
+) -> None:
+    job = new_job()
+    spec = decode(job.get(f"{job.attempt_prefix}/job.json"), JobSpec)
+    settings = resolve_settings(spec).for_conversations(replies)
+    assert settings.micro_batch * settings.accumulation_steps == rows_in_a_step

@@ -10,7 +10,6 @@ from support.curating import curated, pairs, pairs_of_file
 from support.informal_chat import clean_pairs
 from support.persona_memory import CLEAN, CUT, FALLBACK, PAIRS, PASSWORD, memory_file
 from tuner.dataset.curation import Policy
-from tuner.dataset.near import NearDuplicates
 from tuner.dataset.rule_names import FIXED_RULES, OTHER_REASONS, RULE_NAMES
 
 FILLER = [
@@ -248,9 +247,9 @@ def test_pairs_that_say_nearly_the_same_are_one():
 
 def test_past_its_limit_the_index_says_what_it_did_not_compare():
     said = pairs([*FILLER, *(("What do we do, tell me?", each) for each in NEAR)])
-    found = curated(said, near=NearDuplicates(max_pairs=5))
+    found = curated(said, max_suspects=1)
     assert found.dropped == {}
-    assert "near-duplicates of 9 pairs" in found.not_checked
+    assert any("near-duplicates of" in each for each in found.not_checked)
 
 
 @pytest.mark.parametrize("rule", sorted({*RULE_NAMES} - {*FIXED_RULES}))

@@ -11,7 +11,7 @@ from tuner.dataset.costs import Estimate, estimate, recipe_of
 from tuner.dataset.curation import Curated, Policy, Segment, curate
 from tuner.dataset.draft import Draft, Drafting, Part
 from tuner.dataset.examples import Shape, Totals, rows
-from tuner.dataset.near import NearDuplicates
+from tuner.dataset.near import MAX_SUSPECTS
 from tuner.dataset.receipt import Receipt, Source, TokenCounts
 from tuner.dataset.rows import encoder
 from tuner.dataset.split import MIN_PAIRS
@@ -72,7 +72,7 @@ def build(
     *,
     forgotten: frozenset[int] = frozenset(),
     stays_held_out: frozenset[int] = frozenset(),
-    near: NearDuplicates | None = None,
+    max_suspects: int = MAX_SUSPECTS,
 ) -> Built:
     """Decide about every pair and make the rows.
 
@@ -89,7 +89,7 @@ def build(
         common_words=common_words(),
         forgotten=forgotten,
         stays_held_out=stays_held_out,
-        near=near,
+        max_suspects=max_suspects,
     )
     _refuse_what_cannot_be_trained(curated, plan)
     totals = Totals()

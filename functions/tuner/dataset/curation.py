@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from tuner.dataset.languages import Languages
-from tuner.dataset.near import NearDuplicates
+from tuner.dataset.near import MAX_SUSPECTS, Sketches, Suspects
 from tuner.dataset.pairs import Pair, identity, text_key
 from tuner.dataset.rule_names import OTHER_REASONS, RULE_NAMES, WARNINGS, Action, actions
 from tuner.dataset.rules import own_reasons
@@ -89,23 +89,24 @@ def curate(
     common_words: frozenset[str] = frozenset(),
     forgotten: frozenset[int] = frozenset(),
     stays_held_out: frozenset[int] = frozenset(),
-    near: NearDuplicates | None = None,
+    max_suspects: int = MAX_SUSPECTS,
 ) -> Curated:
     """Read the corpus twice and decide.
 
-    `forgotten` and `stays_held_out` are identities of pairs.
+    `forgotten` and `stays_held_out` are identities of pairs; at most `max_suspects` are looked at
+    for near-duplicates.
     """
-    survey = Survey(common_words)
+    survey, sketches = Survey(common_words), Sketches()
     languages = Languages(policy.languages)
     for segment in segments:
         for pair in segment.pairs():
             survey.see(pair)
             languages.see(pair)
+            sketches.see(pair)
     survey.finish()
     languages.finish()
-    return _Judge(policy, survey, languages, forgotten, near or NearDuplicates()).judge(
-        segments, stays_held_out
-    )
+    judge = _Judge(policy, survey, languages, forgotten, sketches.suspects(max_suspects))
+    return judge.judge(segments, stays_held_out)
 
 
 class Earlier:
@@ -128,19 +129,17 @@ class _Judge:
         survey: Survey,
         languages: Languages,
         forgotten: frozenset[int],
-        near: NearDuplicates,
+        suspects: Suspects,
     ) -> None:
         self._actions = actions(policy.rules, languages=bool(policy.languages))
         self._policy = policy
         self._survey = survey
         self._languages = languages
         self._forgotten = forgotten
-        self._near = near
+        self._suspects = suspects
         self._texts = KeySet()
         #: Where duplicates are kept: what each text's first pair was, to see bridges.
         self._first_with: dict[int, int] = {}
-        #: Numbers of kept pairs, by their number in the near-duplicates' index.
-        self._indexed = array("Q")
         self._likes: list[tuple[int, int]] = []
         self._warned: Counter[str] = Counter()
         self._examples: dict[str, list[Example]] = {}
@@ -182,7 +181,7 @@ class _Judge:
             return "overlap"
         if own in self._forgotten:
             return "forgotten"
-        for name in self._names(pair):
+        for name in self._names(number, pair):
             if reason := self._named(name, pair):
                 return reason
         fitted = self._policy.fit(pair)
@@ -195,14 +194,16 @@ class _Judge:
             self._warned["shortened"] += 1
         return reason
 
-    def _names(self, pair: Pair) -> Iterator[str]:
-        yield from own_reasons(pair)
+    def _names(self, number: int, pair: Pair) -> list[str]:
+        """The rules that name a pair, gravest first."""
+        names = own_reasons(pair)
         if self._survey.is_canned(pair):
-            yield "canned"
-        if self._survey.is_cut(pair.assistant):
-            yield "cut"
-        if self._languages.is_foreign(pair):
-            yield "language"
+            names.append("canned")
+        if self._survey.is_cut(number, pair.assistant):
+            names.append("cut")
+        if self._languages.is_foreign(number, pair):
+            names.append("language")
+        return names
 
     def _duplicate(self, pair: Pair, text: int, number: int) -> str | None:
         if self._actions["duplicate"] == "drop":
@@ -214,13 +215,12 @@ class _Judge:
             return None
         else:
             self._first_with[text] = number
-        like = self._near.find(pair)
+        like = self._suspects.find(number, pair)
         if like is None:
-            self._indexed.append(number)
             return None
         if reason := self._named("near_duplicate", pair):
             return reason
-        self._likes.append((number, self._indexed[like]))
+        self._likes.append((number, like))
         return None
 
     def _named(self, rule: str, pair: Pair) -> str | None:
@@ -253,8 +253,8 @@ class _Judge:
             for start, end in segment_spans
         ]
         not_checked = ["names"]
-        if self._near.beyond:
-            not_checked.append(f"near-duplicates of {self._near.beyond} pairs")
+        if self._suspects.beyond:
+            not_checked.append(f"near-duplicates of {self._suspects.beyond} pairs")
         if self._languages.unchecked:
             not_checked.append(f"language of {self._languages.unchecked} pairs")
         return Curated(

@@ -18,7 +18,7 @@ _OWN_SHARE = 0.05
 #: So many replies that tell their language must be there before any of them is called foreign.
 _MIN_TOLD = 20
 #: Detection costs more than all other rules; a corpus' languages show in its first replies.
-_MAX_CHECKED = 20_000
+_MAX_CHECKED = 10_000
 
 
 class Languages:
@@ -29,6 +29,8 @@ class Languages:
         self._wanted = frozenset(wanted)
         self._seen = 0
         self._told: Counter[str] = Counter()
+        #: Of the pairs that were looked at, in order.
+        self._first: list[str | None] = []
         self._own: frozenset[str] = self._wanted
 
     @property
@@ -41,6 +43,7 @@ class Languages:
         self._seen += 1
         if not self._wanted and self._seen <= _MAX_CHECKED:
             language = language_of(pair.assistant)
+            self._first.append(language)
             if language:
                 self._told[language] += 1
 
@@ -49,16 +52,17 @@ class Languages:
         told = self._told.total()
         if not self._wanted and told >= _MIN_TOLD:
             self._own = frozenset(x for x, n in self._told.items() if n >= _OWN_SHARE * told)
-        self._seen_again = 0
 
-    def is_foreign(self, pair: Pair) -> bool:
-        """Whether a reply is clearly in a language that is not the persona's. Asked in order."""
+    def is_foreign(self, number: int, pair: Pair) -> bool:
+        """Whether a reply is clearly in a language that is not the persona's; `number` counts the
+        pairs in the order in which they were seen.
+        """
         if not self._own:
             return False
-        self._seen_again += 1
-        if not self._wanted and (len(self._told) < 2 or self._seen_again > _MAX_CHECKED):
-            return False
-        language = language_of(pair.assistant)
+        if self._wanted:
+            language = language_of(pair.assistant)
+        else:
+            language = self._first[number] if number < len(self._first) else None
         return language is not None and language not in self._own
 
 

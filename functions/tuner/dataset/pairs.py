@@ -6,10 +6,10 @@ identity is its time and its text where there is a time, else its text.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from tuner.conversations.model import Dialogues, Exchanges
 from tuner.conversations.sessions import Cutter, Pauses
@@ -35,8 +35,7 @@ class Pair(msgspec.Struct, gc=False, omit_defaults=True):
 
 def text_key(pair: Pair) -> int:
     """64 bits of a hash of what was said."""
-    text = f"{pair.user}\0{pair.assistant}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(text).digest()[:8])
+    return xxh3_64_intdigest(f"{pair.user}\0{pair.assistant}".encode("utf-8", "surrogatepass"))
 
 
 def identity(pair: Pair, text: int) -> int:

@@ -35,13 +35,15 @@ _ROLE_LEAK = re.compile(
     r"|^#{2,4} (?:Instruction|Response|Human|Assistant)\b:?",
     re.MULTILINE,
 )
-#: Cheap to look for; without one of these `_ROLE_LEAK` cannot match.
-_ROLE_MARKS = ("ser", "SER", "uman", "UMAN", "ssist", "SSIST", "ystem", "###")
+#: How a role's name ends; a leak has a colon behind one, which is quick to look for.
+_ROLE_ENDS = ("ser", "SER", "man", "MAN", "ant", "ANT", "tem", "TEM")
 
 # What base models use to mark turns: in a conversation's text it would end the turn early, so the
 # trainer refuses a dataset that holds one.
 _CONTROL_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext)\|>|</?s>|\[/?INST\]")
 
+#: No longer reply is a single word, or a sign.
+_SHORT = 40
 #: What an answer without words is made of.
 _WORD = re.compile(r"\w")
 _PLACEHOLDER = re.compile(
@@ -55,42 +57,48 @@ def own_reasons(pair: Pair) -> list[str]:
     """The rules that a pair breaks by its own text, gravest first."""
     prompt, reply = pair.user, pair.assistant
     reasons = []
-    if _is_empty(reply):
+    is_short = len(reply) <= _SHORT
+    if is_short and _is_empty(reply):
         reasons.append("empty")
-    if has_control_token(prompt) or has_control_token(reply) or has_control_token(pair.system):
+    marked = "<" in prompt or "<" in reply or "INST]" in prompt or "INST]" in reply
+    if (marked or pair.system) and any(map(has_control_token, (prompt, reply, pair.system))):
         reasons.append("control_token")
     if _ERROR.match(prompt):
         reasons.append("error_in_prompt")
-    if _ERROR.match(reply) or _program_speaks(reply):
+    if _program_speaks(reply) or _ERROR.match(reply):
         reasons.append("canned")
-    if (":" in reply or "#" in reply or "|>" in reply) and leaks_role(reply):
+    if leaks_role(reply):
         reasons.append("role_leak")
-    if is_one_word(reply):
+    if is_short and is_one_word(reply):
         reasons.append("one_word")
     return reasons
 
 
 def _program_speaks(reply: str) -> bool:
-    # The expression is slow, and few replies have one of these.
-    return ("API" in reply or "api" in reply or "[" in reply) and (
-        _PROGRAM_SPEAKS.search(reply) is not None
+    # The expression is slow, and few replies have these.
+    may = ("[N" in reply or "[n" in reply) or (
+        ("API" in reply or "api" in reply) and ("key" in reply or "KEY" in reply)
     )
+    return may and _PROGRAM_SPEAKS.search(reply) is not None
 
 
 def leaks_role(reply: str) -> bool:
     """Whether a reply goes on in another speaker's place."""
-    return any(mark in reply for mark in _ROLE_MARKS) and _ROLE_LEAK.search(reply) is not None
+    may = "|>" in reply or "## " in reply
+    colon = reply.find(":")
+    while colon >= 0 and not may:
+        may = reply[max(0, colon - 8) : colon].rstrip(" *_").endswith(_ROLE_ENDS)
+        colon = reply.find(":", colon + 1)
+    return may and _ROLE_LEAK.search(reply) is not None
 
 
 def is_one_word(reply: str) -> bool:
     """Whether a reply is a single word, or a single sign."""
-    return len(reply) < 40 and len(reply.split(None, 1)) == 1
+    return len(reply) <= _SHORT and len(reply.split(None, 1)) == 1
 
 
 def _is_empty(reply: str) -> bool:
     """Nothing is said: only marks, or a program's word for nothing. An emoji says something."""
-    if len(reply) > 40:
-        return False
     if _WORD.search(reply):
         return _PLACEHOLDER.fullmatch(reply) is not None
     return not any(ord(c) >= _EMOJI_BEGIN for c in reply) and not _is_smiley(reply)

@@ -69,15 +69,14 @@ class KeySet:
     def __init__(self) -> None:
         self._sets: list[set[int]] = [set()]
 
-    def __contains__(self, key: int) -> bool:
-        key &= _MASK
-        return any(key in known for known in self._sets)
-
     def add(self, key: int) -> bool:
         """Remember a key; False when it was there already."""
-        if key in self:
-            return False
-        self._sets[-1].add(key & _MASK)
-        if len(self._sets[-1]) > _MAX_IN_A_SET:
+        key &= _MASK
+        for known in self._sets:
+            if key in known:
+                return False
+        last = self._sets[-1]
+        last.add(key)
+        if len(last) > _MAX_IN_A_SET:
             self._sets.append(set())
         return True

@@ -29,7 +29,7 @@ _MANY_AT_THE_LIMIT = 5
 #: An ending of a kind that more replies than this have is this persona's habit.
 _HABIT_SHARE = 0.25
 #: The corpus' own words are learned from so many pairs, to tell a cut word from a rare one.
-_VOCABULARY_PAIRS = 5_000
+_VOCABULARY_PAIRS = 2_000
 
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 
@@ -42,7 +42,9 @@ class Survey:
         self.pairs = 0
         self._replies = array("Q")
         self._prompts = array("Q")
-        self._endings: Counter[Ending] = Counter()
+        self._endings: Counter[int] = Counter()
+        #: How each reply ends, a byte each.
+        self._kinds = bytearray()
         self._common_words = common_words
         self._words: Counter[str] = Counter()
         self._longest = 0
@@ -57,7 +59,9 @@ class Survey:
         self.pairs += 1
         self._replies.append(_same(reply))
         self._prompts.append(_same(pair.user))
-        self._endings[ending(reply)] += 1
+        kind = ending(reply)
+        self._endings[kind] += 1
+        self._kinds.append(kind)
         if len(reply) >= self._longest:
             if len(reply) > self._longest:
                 self._longest = len(reply)
@@ -88,15 +92,18 @@ class Survey:
             return True
         return self._canned[key] >= _SHORT_SHARE * self.pairs
 
-    def is_cut(self, reply: str) -> bool:
-        """Whether a reply breaks off: in a way that is unusual here, or at a limit."""
+    def is_cut(self, number: int, reply: str) -> bool:
+        """Whether a reply breaks off: in a way that is unusual here, or at a limit.
+
+        `number` counts the pairs in the order in which they were seen.
+        """
         if len(reply) == self._longest > 80 and len(self._last_endings) >= _MANY_AT_THE_LIMIT:
             return True
-        kind = ending(reply)
-        if kind in (Ending.CLOSED, Ending.EMPTY):
+        kind = self._kinds[number]
+        if kind <= Ending.CLOSED:
             return False
-        if kind is Ending.MID_CLAUSE:
-            return self._share(kind) <= _HABIT_SHARE
+        if kind == Ending.MID_CLAUSE:
+            return self._share(Ending.MID_CLAUSE) <= _HABIT_SHARE
         return self._share(Ending.OPEN) <= _HABIT_SHARE and self._is_cut_word(reply)
 
     def _share(self, kind: Ending) -> float:
@@ -119,8 +126,7 @@ def last_word(reply: str) -> str | None:
 
 
 def _same(text: str) -> int:
-    """The same for texts that differ in case and white space only."""
-    return xxh3_64_intdigest(" ".join(text.casefold().split()).encode("utf-8", "surrogatepass"))
+    return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
 def _beginnings(words: Iterable[str]) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import BinaryIO, Self
 
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
 
 from tuner.dataset.draft import PARTS, Part
 from tuner.log import fields
@@ -22,16 +23,21 @@ _CHUNK_BYTES = 4 << 20
 
 @contextmanager
 def written_whole(blob: storage.Blob, content_type: str) -> Iterator[BinaryIO]:
-    """A file to write an object through, of any size; it is there once the block ended well."""
+    """A file to write an object through, of any size; it is there once the block ended well.
+
+    Raises google.api_core's exceptions, as every other call does.
+    """
     file: BinaryIO = blob.open(
         "wb", chunk_size=_CHUNK_BYTES, content_type=content_type, ignore_flush=True
     )
     try:
         yield file
+        file.close()
+    except InvalidResponse as error:  # the client's own name for a refused resumable upload
+        raise google_exceptions.from_http_response(error.response) from None
     except BaseException:
         _give_up(file)
         raise
-    file.close()
 
 
 def _give_up(file: BinaryIO) -> None:
