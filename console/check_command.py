@@ -74,6 +74,7 @@ def check_command(
                 format_name=format_name,
                 speaker=speaker,
                 persona=persona or "",
+                names_model=os.environ.get("TUNER_NAMES_MODEL") or None,
             )
         except RejectedUpload as refused:
             raise Failed(

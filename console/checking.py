@@ -20,6 +20,7 @@ from tuner.dataset.accounts import sources
 from tuner.dataset.build import Built, Plan, TooFewPairs, build, receipt_of
 from tuner.dataset.costs import recipe_of, steps
 from tuner.dataset.curation import Curated, Example, Segment
+from tuner.dataset.names import NamesModel, needed
 from tuner.dataset.pairs import Pair
 from tuner.dataset.receipt import Receipt
 from tuner.dataset.receipt import Source as SourceAccount
@@ -58,6 +59,7 @@ def check(
     format_name: str | None = None,
     speaker: str | None = None,
     persona: str = "",
+    names_model: str | None = None,
 ) -> Findings:
     """Look at a file as the converter would. Raises RejectedUpload for one of no use."""
     before = before or Before()
@@ -67,7 +69,8 @@ def check(
         format_name=format_name or settings.format,
         options=Options(speaker=speaker or settings.speaker),
     )
-    taking = Taking(reading, settings.secrets)
+    model = needed(settings.names, NamesModel(names_model) if names_model else None)
+    taking = Taking(reading, settings.secrets, model)
     with _stored(taking) as stored:
         new = Segment(stored, splits_by_session(taking.session_sizes))
         found = sources(reading, source)
@@ -96,6 +99,7 @@ def check(
             sources=accounts,
             secrets_dropped=secrets_dropped,
             parent=before.dataset_id,
+            without_names=model is not None,
             new_pairs=curated.kept_by_segment[-1],
         )
     return _findings(source.name, plan, before, taking, curated, built, receipt, replies, refusal)
@@ -237,5 +241,5 @@ def _too_small(
         dropped=dropped,
         warned=curated.warned,
         redacted=curated.redacted,
-        not_checked=curated.not_checked,
+        not_checked=("names", *curated.not_checked),
     )

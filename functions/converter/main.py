@@ -36,6 +36,7 @@ def dependencies() -> tuple[Parts, Converter]:
         ),
         preset=parts.settings.preset,
         max_upload_bytes=parts.settings.max_upload_bytes,
+        names_model=parts.settings.names_model,
         clock=utc_now,
         new_id=new_id,
     )

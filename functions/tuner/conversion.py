@@ -24,6 +24,7 @@ from tuner.conversations.containers import Limits
 from tuner.conversations.sources import BucketObject
 from tuner.dataset.accounts import sources
 from tuner.dataset.build import Plan
+from tuner.dataset.names import NamesModel, needed
 from tuner.dataset.pairs import Pair
 from tuner.dataset.receipt import Receipt
 from tuner.dataset.segments import write_pairs
@@ -77,11 +78,14 @@ class Converter:
         keeper: MemoryKeeper,
         preset: PresetName,
         max_upload_bytes: int,
+        names_model: str | None,
         clock: Clock,
         new_id: NewId,
     ) -> None:
+        """`names_model` is `PATH#sha256=HEX`, of the pipeline that finds names."""
         self._uploads = uploads_bucket
         self._keeper = keeper
+        self._names_model = NamesModel(names_model) if names_model else None
         self._work = work_bucket
         self._ledger = ledger
         self._events = events
@@ -202,7 +206,7 @@ class Converter:
                 raise
         with self._opened(upload) as file:
             reading = self._reading(file, settings)
-            taking = Taking(reading, settings.secrets)
+            taking = Taking(reading, settings.secrets, needed(settings.names, self._names_model))
             size_bytes = self._write_segment(self._places.segment_name(persona, key), taking)
             segment = StoredSegment(
                 key=key,
@@ -212,6 +216,7 @@ class Converter:
                 bytes=size_bytes,
                 splits_by_session=splits_by_session(taking.session_sizes),
                 secrets_dropped=taking.dropped,
+                without_names=settings.names == "redact",
             )
         # Last: pairs without an account are half-written, and are written again.
         self._keeper.create(account_name, encode(segment), "application/json")

@@ -56,6 +56,8 @@ class StoredSegment(msgspec.Struct, frozen=True, kw_only=True):
     splits_by_session: bool
     #: Pairs that were left out since they hold a secret, before anything was stored.
     secrets_dropped: int = 0
+    #: Whether people's names were replaced in it.
+    without_names: bool = False
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +213,7 @@ class MemoryKeeper:
             persona=persona,
             sources=tuple(source for s in edited.segments for source in s.sources),
             secrets_dropped=sum(s.secrets_dropped for s in edited.segments),
+            without_names=all(s.without_names for s in edited.segments),
             parent=memory.dataset_id if memory.dataset_id != dataset_id else "",
             new_pairs=sum(n for key, n in kept.items() if key not in known),
         )

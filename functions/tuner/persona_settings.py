@@ -52,6 +52,7 @@ class PersonaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ) = "every-drop"
     languages: tuple[_Language, ...] = ()
     secrets: Literal["redact", "drop", "allow"] = "redact"
+    names: Literal["allow", "redact"] = "allow"
     over_long: Literal["cut", "drop", "refuse"] = "cut"
     examples: Literal["sessions", "pairs"] = "sessions"
     rules: dict[str, RuleAction] = {}
@@ -141,6 +142,10 @@ SETTINGS: dict[str, Setting] = {
     ),
     "secrets": _one_of(
         "what becomes of passwords, keys and the like in a pair", ("redact", "drop", "allow")
+    ),
+    "names": _one_of(
+        "what becomes of people's names in a pair; redacting needs the deployment's own model",
+        ("allow", "redact"),
     ),
     "over_long": _one_of(
         "what becomes of an example that is longer than the model reads", ("cut", "drop", "refuse")

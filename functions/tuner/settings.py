@@ -30,6 +30,7 @@ class Settings:
     max_attempts: int
     daily_cap_usd: float
     max_upload_bytes: int
+    names_model: str | None
     lookup_window: timedelta
     vertex_endpoint: str | None
     quotas_endpoint: str | None
@@ -72,6 +73,11 @@ class Settings:
             max_upload_bytes=read.integer(
                 "TUNER_MAX_UPLOAD_BYTES", default=1 << 30, low=1, high=1 << 33
             ),
+            #: The spaCy pipeline that finds names, with its hash; see `dataset/names.py`.
+            names_model=read.text(
+                "TUNER_NAMES_MODEL", default="", pattern=r"[^\s#]{1,500}#sha256=[0-9a-f]{64}"
+            )
+            or None,
             #: How long a job whose create call had no clear reply is looked up. Never lower it on
             #: a cloud: lists lag.
             lookup_window=timedelta(

@@ -53,7 +53,7 @@ def test_json_is_the_receipt_and_nothing_else(file, tmp_path):
     checked = run(tmp_path, file.name, "--json")
     receipt = decode(checked.stdout.encode(), Receipt)
     assert receipt.dropped == {"canned": 4, "cut": 3, "duplicate": 1}
-    assert receipt.redacted == {"password": 1}
+    assert receipt.redacted == {"spoken_password": 1}
     assert receipt.pairs == 25 == receipt.kept + sum(receipt.dropped.values())
     assert sorted(each.name for each in tmp_path.iterdir()) == ["memory.json"]
 

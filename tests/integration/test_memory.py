@@ -14,6 +14,7 @@ from console.remembering import Remembering
 from support.controllers import Death, Killed
 from support.memory_source import MemorySource
 from support.persona_memory import PAIRS, PASSWORD, memory_file
+from support.planted_secrets import PLANTED
 from tuner.dataset.build import Plan
 from tuner.errors import RejectedUpload
 from tuner.memory import Memory, memory_name
@@ -243,7 +244,7 @@ def test_a_spoken_password_is_nowhere_in_what_we_store(world, policy):
     made = drop(world, memory_file())
     _, _, receipt = dataset(world, made.dataset_id)
     if policy == "redact":
-        assert receipt["redacted"] == {"password": 1}
+        assert receipt["redacted"] == {"spoken_password": 1}
     else:
         assert receipt["dropped"]["secret"] == 1
     assert receipt["pairs"] == 25 == receipt["kept"] + sum(receipt["dropped"].values())
@@ -346,3 +347,28 @@ def test_a_check_changes_nothing(world, remembering):
     assert (findings.new_pairs, findings.known_pairs) == (5, 20)
     assert findings.compared_with == memory(world).dataset_id
     assert (world.generations(), world.names(world.places.work_bucket_name)) == (held, names)
+
+
+def test_no_planted_secret_of_any_kind_is_stored_published_or_logged(world, caplog):
+    planted = [each for examples in PLANTED.values() for each in examples]
+    rows = [(f"Remember it for me, number {n}?", each.text) for n, each in enumerate(planted)]
+    caplog.set_level("DEBUG")
+    made = drop(world, memory_file(rows))
+    assert len(PLANTED) >= 60
+    assert sum(dataset(world, made.dataset_id)[2]["redacted"].values()) > len(PLANTED) / 2
+    text = caplog.text + str([vars(record) for record in caplog.records])
+    for bucket_name in (world.places.work_bucket_name, world.places.runs_bucket_name):
+        for blob in world.storage.list_blobs(bucket_name):
+            if not blob.name.endswith(".bin"):
+                text += blob.download_as_bytes().decode()
+    text += str([message.data for message in world.pull(RUN_EVENTS_TOPIC)])
+    for each in planted:
+        # A few digits stand in any number; that they are found, a unit test shows.
+        assert len(each.secret) < 6 or each.secret not in text, each.sentence
+
+
+def test_names_cannot_be_redacted_without_a_model_and_the_upload_says_so(world):
+    settle(world, 'names = "redact"')
+    assert drop(world, memory_file()) is None
+    [name] = world.names(world.places.work_bucket_name, "rejected/")
+    assert "TUNER_NAMES_MODEL" in str(world.read(world.places.work_bucket_name, name))

@@ -178,6 +178,7 @@ def build(
         keeper=MemoryKeeper(work_bucket=work, ledger=ledger, places=places, new_id=new_id),
         preset=settings.preset,
         max_upload_bytes=settings.max_upload_bytes,
+        names_model=settings.names_model,
         clock=clock,
         new_id=new_id,
     )

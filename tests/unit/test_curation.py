@@ -29,7 +29,7 @@ def named(*said):
 def test_everything_that_is_wrong_with_the_personas_file_is_named():
     found = curated(pairs_of_file(memory_file()))
     assert found.dropped == {"canned": 4, "cut": 3, "duplicate": 1}
-    assert found.redacted == {"password": 1}
+    assert found.redacted == {"spoken_password": 1}
     assert found.pairs == 25 == found.kept + sum(found.dropped.values())
 
 

@@ -47,6 +47,7 @@ languages = [
   "de",
 ]
 secrets = "drop"
+names = "redact"
 over_long = "refuse"
 examples = "pairs"
 
@@ -284,6 +285,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "train_when": st.one_of(st.sampled_from(["every-drop", "by-hand"]), st.integers(1, 1_000_000)),
     "languages": st.lists(st.from_regex(r"[a-z]{2,3}", fullmatch=True), max_size=3),
     "secrets": st.sampled_from(SETTINGS["secrets"].choices),
+    "names": st.sampled_from(SETTINGS["names"].choices),
     "over_long": st.sampled_from(SETTINGS["over_long"].choices),
     "examples": st.sampled_from(SETTINGS["examples"].choices),
     **{f"rules.{rule}": st.sampled_from(["drop", "warn", "off"]) for rule in RULES},

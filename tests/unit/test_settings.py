@@ -29,6 +29,7 @@ BAD_VALUES = {
     "TUNER_MAX_ATTEMPTS": ["0", "51", "many", "2.5", "nan"],
     "TUNER_DAILY_CAP_USD": ["-1", "inf", "ten"],
     "TUNER_MAX_UPLOAD_BYTES": ["0", "1.5", "1e99"],
+    "TUNER_NAMES_MODEL": ["names.whl", "names.whl#sha256=12", "a b#sha256=" + "0" * 64],
     "TUNER_LOOKUP_WINDOW_SECONDS": ["4", "86401", "soon"],
     "TUNER_VERTEX_ENDPOINT": ["https://localhost:1", "localhost"],
     "TUNER_QUOTAS_ENDPOINT": ["https://localhost:1", "localhost:port"],

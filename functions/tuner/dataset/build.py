@@ -114,6 +114,7 @@ def receipt_of(
     persona: str,
     sources: tuple[Source, ...],
     secrets_dropped: int = 0,
+    without_names: bool = False,
     parent: str = "",
     new_pairs: int = 0,
 ) -> Receipt:
@@ -123,7 +124,7 @@ def receipt_of(
     if secrets_dropped:
         dropped["secret"] = secrets_dropped
     pairs = curated.pairs + secrets_dropped
-    not_checked = list(curated.not_checked)
+    not_checked = [*([] if without_names else ["names"]), *curated.not_checked]
     if settings.secrets == "allow":
         not_checked.append("secrets")
     tokens = tokens_of(plan.preset)

@@ -252,7 +252,7 @@ class _Judge:
             sum(1 for code in codes[start:end] if code < _FIRST_REASON)
             for start, end in segment_spans
         ]
-        not_checked = ["names"]
+        not_checked = []
         if self._suspects.beyond:
             not_checked.append(f"near-duplicates of {self._suspects.beyond} pairs")
         if self._languages.unchecked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -48,7 +49,7 @@ class Shape:
     #: Goes into half of the rows, by their hash.
     system_prompt: str | None = None
 
-    @property
+    @cached_property
     def room_tokens(self) -> int:
         """What is left for pairs in a row."""
         system = self.tokens.count(self.system_prompt) if self.system_prompt else 0
@@ -58,7 +59,9 @@ class Shape:
         """The pair as a row can hold it: mostly as it is, with the beginning of its prompt cut off
         where that is asked for, or None. A reply is never cut: it would teach to break off.
         """
-        if len(pair.user) + len(pair.assistant) < self.room_tokens // 8:
+        # No tokenizer makes more tokens than there are bytes: most pairs need not be counted.
+        size_bytes = sum(_utf8_bytes(text) for text in (pair.user, pair.assistant, pair.system))
+        if size_bytes + AROUND_A_PAIR < self.room_tokens:
             return pair
         size, room = self.measure(pair).all, self.room_tokens
         if size <= room:
@@ -177,3 +180,10 @@ def _end_of(text: str, characters: int) -> str:
     end = text[-characters:] if characters else ""
     space = end.find(" ", 0, 40)
     return end[space + 1 :]
+
+
+def _utf8_bytes(text: str | None) -> int:
+    """At least as many bytes as a text has in UTF-8."""
+    if text is None:
+        return 0
+    return len(text) if text.isascii() else 4 * len(text)

@@ -10,19 +10,30 @@ from typing import Literal
 import msgspec
 
 from tuner.conversations import Reading
+from tuner.dataset.names import NamesModel
 from tuner.dataset.pairs import Pair, pairs_of
-from tuner.dataset.secrets import find, redact
+from tuner.dataset.secrets import KINDS, SPOKEN_KINDS, find, redact
 
 #: What happens to a secret that was said: replaced by its kind, its pair left out, or nothing.
 SecretsPolicy = Literal["redact", "drop", "allow"]
 
 
+#: How receipts name a kind: `spoken_password`, `email`.
+_RECEIPT_NAMES = {
+    kind: ("spoken_" if kind in SPOKEN_KINDS else "") + kind.replace("-", "_") for kind in KINDS
+}
+
+
 class Taking:
     """The pairs of a reading, once. Ask for the counts when all were taken."""
 
-    def __init__(self, reading: Reading, policy: SecretsPolicy) -> None:
+    def __init__(
+        self, reading: Reading, policy: SecretsPolicy, names: NamesModel | None = None
+    ) -> None:
+        """With `names`, people's names are replaced too."""
         self._reading = reading
         self._policy = policy
+        self._names = names
         #: Pairs of each session.
         self.session_sizes = array("L")
         #: Pairs that were left out since they hold a secret.
@@ -45,6 +56,8 @@ class Taking:
                         self.dropped += 1
                         continue
                     pair = clean
+            if self._names is not None:
+                pair = without_names(pair, self._names)
             self.session_sizes[-1] += 1
             yield pair
 
@@ -61,9 +74,19 @@ def without_secrets(pair: Pair) -> Pair:
     )
 
 
+def without_names(pair: Pair, names: NamesModel) -> Pair:
+    """The pair itself, or one with a placeholder for each name of a person."""
+    found = {field: names.find(getattr(pair, field)) for field in ("user", "assistant")}
+    count = sum(map(len, found.values()))
+    if not count:
+        return pair
+    texts = {field: redact(getattr(pair, field), each) for field, each in found.items()}
+    return msgspec.structs.replace(pair, redacted={**(pair.redacted or {}), "name": count}, **texts)
+
+
 def _clean(text: str, kinds: Counter[str]) -> str:
     found = find(text)
     if not found:
         return text
-    kinds.update(each.kind for each in found)
+    kinds.update(_RECEIPT_NAMES[each.kind] for each in found)
     return redact(text, found)

@@ -19,6 +19,9 @@ _GENERIC = (*tokens.GENERIC_KINDS, *spoken.KINDS)
 #: The name of every kind of secret, the more specific ones first.
 KINDS: tuple[str, ...] = (*_SPECIFIC, *_GENERIC)
 
+#: Those that are told by what is said around them, not by their form.
+SPOKEN_KINDS = frozenset(spoken.KINDS)
+
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 _PLACEHOLDER = re.compile("|".join(re.escape(placeholder(kind)) for kind in KINDS))
 # What is found first can hide something beside it: a token glued to another. Three rounds end in
