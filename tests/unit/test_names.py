@@ -25,6 +25,7 @@ def pipeline(tmp_path: Path) -> Path:
     made = spacy.blank("en")
     ruler = made.add_pipe("entity_ruler")
     ruler.add_patterns([{"label": "PERSON", "pattern": name} for name in ("Lisa", "Tom")])
+    (tmp_path / "packed/names").mkdir(parents=True)
     made.to_disk(tmp_path / "packed/names/names-1.0")
     wheel = tmp_path / "names.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
