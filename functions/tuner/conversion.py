@@ -96,7 +96,9 @@ class Converter:
         self._new_id = new_id
 
     def convert_upload(self, upload: ObjectFinalized) -> TrainingRequest | None:
-        """Make the dataset and publish its request; None when the object is not an upload.
+        """Take an upload into its persona's memory, and publish the request for a run of it.
+
+        None when the object is not an upload, or starts no run.
 
         A file that cannot be used is recorded under `rejected/` and announced, and None returned:
         it will not get better by being delivered again.

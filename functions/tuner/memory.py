@@ -71,7 +71,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     #: The latest dataset that was made of it, and for which preset; "" when there is none yet.
     dataset_id: str = ""
     preset: PresetName | None = None
-    #: Keys of the segments that the last requested run was trained with.
+    #: Keys of the segments that runs were asked for with.
     requested: tuple[str, ...] = ()
     write_id: str = ""
 
@@ -148,7 +148,9 @@ class MemoryKeeper:
         """Remember that a run was asked for with the segments `keys`."""
         for _ in range(_MAX_TRIES):
             memory, generation = self.read(persona)
-            noted = msgspec.structs.replace(memory, requested=keys)
+            # An old upload that is delivered again takes nothing back.
+            requested = tuple(dict.fromkeys((*memory.requested, *keys)))
+            noted = msgspec.structs.replace(memory, requested=requested)
             try:
                 self._save(noted, memory, generation)
             except LedgerConflict:

@@ -219,6 +219,16 @@ def test_a_kept_upload_that_is_delivered_again_is_told_of_again_and_read_once(wo
     assert first == second
 
 
+def test_an_old_upload_that_is_delivered_again_takes_no_request_back(world):
+    settle(world, "train_when = 10")
+    upload = world.drop(memory_file(said(10)), "nan/one.json")
+    assert world.controller.converter.convert_upload(upload) is not None
+    assert drop(world, memory_file(said(10, 10), first=10), "nan/two.json") is not None
+    assert world.controller.converter.convert_upload(upload) is not None
+    assert drop(world, memory_file(said(5, 20), first=20), "nan/three.json") is None
+    assert kept_events(world)[-1]["waiting_pairs"] == 5
+
+
 def test_the_settings_of_a_persona_go_into_its_request(world):
     settle(world, "budget_usd = 3.5\nbase_model = 'mistral-7b'\n[hyperparameters]\nepochs = 7")
     request = drop(world, memory_file(said(20)))
