@@ -64,7 +64,9 @@ def main() -> int:
         "--state-dir", type=Path, default=ROOT / ".demo", help="emptied first; %(default)s"
     )
     layout = Layout(parser.parse_args().state_dir.resolve())
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts what runs in its background with it ignored.
+    for interruption in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(interruption, _interrupt)
     story = Story()
     out.print("[bold]ech0-tuner demo[/bold]: a conversation file becomes an adapter, here.")
     out.print("Simulated: Google's servers, and a T4 quota of 0 that is granted after a while.")

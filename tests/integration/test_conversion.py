@@ -120,13 +120,13 @@ def test_the_memory_of_a_conversion_does_not_grow_with_the_upload(world, small_l
     """Beyond what is remembered of each pair, its sketch included, and a limited index."""
     monkeypatch.setattr(world.controller.converter._keeper, "_max_suspects", 1_000)
     peaks = []
-    for pairs in (6_000, 18_000):
+    for pairs in (3_000, 9_000):
         upload = world.drop(large_upload(pairs), f"nan-{pairs}/memory.json")
         tracemalloc.start()
         assert world.controller.converter.convert_upload(upload) is not None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 12_000 * 450
+    assert peaks[1] - peaks[0] < 6_000 * 450
 
 
 def test_a_gzipped_upload_makes_the_same_dataset(world):
