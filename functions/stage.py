@@ -18,8 +18,9 @@ _COMMON = (
     "parts", "places", "records", "requests", "runs", "settings", "training_job",
 )  # fmt: skip
 _LANES = (
-    "admission", "election", "isolation", "lane_book", "quota",
-    "lanes/__init__", "lanes/catalogue", "lanes/vertex",
+    "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",
+    "quota_api", "quota_watch", "snapshot",
+    "lanes/__init__", "lanes/catalogue", "lanes/kinds", "lanes/vertex",
 )  # fmt: skip
 _RECEIPT = ("dataset/__init__", "dataset/receipt", "dataset/costs", "dataset/prices.json")
 _LIBRARY = _ROOT / "functions" / "tuner"
@@ -49,7 +50,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "notifications", "publication", "verification",
+        "completion", "moving", "notifications", "publication", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

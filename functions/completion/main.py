@@ -15,6 +15,7 @@ from tuner.entrypoint import is_tick, message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
 from tuner.events import DeadLetter
 from tuner.lanes.catalogue import Catalogue
+from tuner.moving import Mover
 from tuner.notifications import ObjectFinalized
 from tuner.parts import Parts
 from tuner.places import parse_result_name
@@ -23,16 +24,21 @@ from tuner.places import parse_result_name
 @cache
 def dependencies() -> tuple[Parts, Completion]:
     parts = Parts(os.environ)
+    lanes, book = Catalogue(parts.settings, parts.ledger), parts.lane_book()
     return parts, Completion(
         records=parts.records,
-        lanes=Catalogue(parts.settings),
-        book=parts.lane_book(),
+        lanes=lanes,
+        book=book,
+        mover=Mover(
+            lanes=lanes, book=book, quota=lanes.quota_watch, regions=parts.settings.regions,
+            clock=utc_now,
+        ),
         work_bucket=parts.work_bucket,
         models_bucket=parts.bucket(parts.places.models_bucket_name),
         places=parts.places,
         max_attempts=parts.settings.max_attempts,
         clock=utc_now,
-    )
+    )  # fmt: skip
 
 
 @functions_framework.cloud_event  # type: ignore[untyped-decorator]

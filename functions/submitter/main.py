@@ -23,7 +23,7 @@ from tuner.submission import Submitter
 def dependencies() -> tuple[Parts, Submitter]:
     parts = Parts(os.environ)
     settings, book = parts.settings, parts.lane_book()
-    lanes = Catalogue(settings)
+    lanes = Catalogue(settings, parts.ledger)
     spending = Spending(parts.ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
     launcher = Launcher(
         records=parts.records, lanes=lanes, book=book, spending=spending, clock=utc_now,
@@ -31,7 +31,7 @@ def dependencies() -> tuple[Parts, Submitter]:
         lookup_window=settings.lookup_window,
     )  # fmt: skip
     return parts, Submitter(
-        records=parts.records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_reader,
+        records=parts.records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_watch,
         spending=spending, places=parts.places, regions=settings.regions, clock=utc_now,
     )  # fmt: skip
 

@@ -3,19 +3,23 @@
 Two things can hold a run back: the lane is shut (the create call refused, backing off), or the
 quota snapshot says that the job does not fit. Both are advice with an end: a grant that the
 snapshot shows opens a lane at once, and the create call is asked again at least every 30 minutes.
+A lane that can never have room is refused at once.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 
 import msgspec
 
+from tuner.increases import Increase
 from tuner.ledger import QueueEntry
-from tuner.quota import Snapshot, Vector, describe_amount
+from tuner.quota import Vector, describe_amount, is_preemptible
+from tuner.snapshot import Snapshot
 
 #: Advice never delays a create call longer than this.
 PROBE_EVERY = timedelta(minutes=30)
@@ -70,6 +74,28 @@ class Wait:
     key: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """No job can ever run there: why, in a sentence."""
+
+    reason: str
+
+
+Decision = Admit | Wait | Reject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One lane in one region: what a job draws on there, and what is known of it."""
+
+    lane: str
+    region: str
+    needs: Vector
+    known: LaneRegion = OPEN_LANE
+    #: How long the lane may stay shut before those after it are looked at.
+    move_on_after: timedelta = timedelta()
+
+
 def queue_order(entry: QueueEntry, now: datetime) -> tuple[float, datetime, str]:
     """Sort key: priority first, one more for every six hours waited, then age."""
     aged = entry.priority + (now - entry.requested_at) // _AGEING
@@ -87,6 +113,7 @@ def after_refusal(
     limits: dict[str, int | None],
     now: datetime,
     rng: random.Random,
+    at_least: timedelta = timedelta(),
 ) -> LaneRegion:
     """Exponential backoff with full jitter, 1 to 30 minutes, of the whole lane."""
     refusals = known.refusals + 1
@@ -95,7 +122,7 @@ def after_refusal(
     return LaneRegion(
         refusals=refusals,
         last_refused_at=now,
-        shut_until=now + timedelta(seconds=seconds),
+        shut_until=now + max(timedelta(seconds=seconds), at_least),
         text=text,
         refused_limits=limits,
     )
@@ -114,6 +141,20 @@ def after_rate_limit(known: LaneRegion, *, text: str, now: datetime) -> LaneRegi
     )
 
 
+def is_misinformed(known: LaneRegion, limits: dict[str, int | None]) -> bool:
+    """Whether a refusal was met by smaller limits than were noted with it."""
+    if not known.refusals or known.rate_limits:
+        return False
+    return not known.refused_limits or any(
+        limit is not None and _is_less(limit, known.refused_limits.get(metric))
+        for metric, limit in limits.items()
+    )
+
+
+def _is_less(limit: int, than: int | None) -> bool:
+    return than is None or limit < than
+
+
 def _has_risen(before: dict[str, int | None], after: dict[str, int | None]) -> bool:
     """Whether a limit rose, or became unlimited or unknown, since a refusal."""
     for metric, limit in after.items():
@@ -123,16 +164,12 @@ def _has_risen(before: dict[str, int | None], after: dict[str, int | None]) -> b
     return False
 
 
-def decide(
-    *,
-    lane: str,
-    region: str,
-    needs: Vector,
-    known: LaneRegion,
-    snapshot: Snapshot,
-    now: datetime,
-) -> Admit | Wait:
-    """Whether a run that needs `needs` may try this lane in this region now."""
+def decide(place: Place, snapshot: Snapshot, now: datetime) -> Decision:
+    """Whether a run may try one lane in one region now."""
+    needs, region, known = place.needs, place.region, place.known
+    never = _never(needs, region, snapshot)
+    if never is not None:
+        return Reject(reason=never)
     lacking = snapshot.lacking(needs, region)
     limits = limits_for(needs, region, snapshot)
     risen = _has_risen(known.refused_limits, limits)
@@ -140,9 +177,11 @@ def decide(
     last = known.last_refused_at
     probe_at = now if last is None else last + PROBE_EVERY
     if not shut and (not lacking or now >= probe_at):
-        return Admit(lane=lane, region=region)
+        return Admit(lane=place.lane, region=region)
+    increases = _increases(needs, region, snapshot)
     if lacking:
-        reason = _shortage(needs, region, snapshot, lacking)
+        told = dict.fromkeys(increase.sentence(now) for increase in increases.values())
+        reason = " ".join((_shortage(needs, region, snapshot, lacking), *told))
         next_check_at = now + TICK
     else:
         assert known.shut_until is not None
@@ -151,15 +190,65 @@ def decide(
             f"({known.text.rstrip('.')}); it is tried again soon."
         )
         next_check_at = known.shut_until
+    asked = {metric: increase.key for metric, increase in increases.items()}
     return Wait(
         reason=reason,
-        lane=lane,
+        lane=place.lane,
         region=region,
         needs=dict(needs),
         has=lacking,
         next_check_at=next_check_at,
-        key=f"{lane} {region} {sorted(lacking)} {limits} {'' if lacking else reason}",
+        key=f"{place.lane} {region} {sorted(lacking)} {limits} {asked}{'' if lacking else reason}",
     )
+
+
+def decide_run(
+    places: Sequence[Place], snapshot: Snapshot, *, waited: timedelta, now: datetime
+) -> Decision:
+    """The first place with room; else the wait at the preferred one that may ever have some.
+
+    `places` in order of preference, those of a lane together.
+    """
+    wait: Wait | None = None
+    refusals: dict[str, None] = {}
+    patience = timedelta()
+    for _, group in groupby(places, key=lambda place: place.lane):
+        if waited < patience:
+            break
+        lane = list(group)
+        decisions = [decide(place, snapshot, now) for place in lane]
+        for decision in decisions:
+            if isinstance(decision, Admit):
+                return decision
+            if isinstance(decision, Reject):
+                refusals[decision.reason] = None
+        waits = [decision for decision in decisions if isinstance(decision, Wait)]
+        if waits:
+            wait = wait or waits[0]
+            patience += lane[0].move_on_after
+    return wait or Reject(reason=" ".join(refusals))
+
+
+def _never(needs: Vector, region: str, snapshot: Snapshot) -> str | None:
+    """Why no job with `needs` will ever fit, or None.
+
+    A limit that is too small may grow, if Google takes requests to raise it. Of the preemptible
+    quotas it takes none where it calls them not eligible: there, no history of use helps.
+    """
+    for metric, limit in snapshot.too_small(needs, region).items():
+        why = snapshot.ineligible.get(metric, "")
+        if why == "NOT_SUPPORTED" or (why and is_preemptible(metric)):
+            return (
+                f"Needs {describe_amount(metric, needs[metric])} in {region}; the project's limit "
+                f"is {limit}, and Google raises it for nobody. Name another lane or region."
+            )
+    return None
+
+
+def _increases(needs: Vector, region: str, snapshot: Snapshot) -> Mapping[str, Increase]:
+    """What stands of the increases that a job waits for, by metric."""
+    found = {m: snapshot.increases.get((m, region)) for m in snapshot.too_small(needs, region)}
+    return {metric: increase for metric, increase in found.items() if increase is not None}
 
 
 def _shortage(needs: Vector, region: str, snapshot: Snapshot, lacking: dict[str, int]) -> str:

@@ -24,6 +24,7 @@ from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
+from tuner.moving import Mover
 from tuner.places import Places
 from tuner.publication import move_latest, publish_model, system_prompt_of
 from tuner.quota import refused_metrics
@@ -38,6 +39,8 @@ BY = "completion"
 
 #: A running job whose metrics stand still for so long is stuck.
 STALL = timedelta(minutes=30)
+#: How long a place is passed over that had no machine, though the quota sufficed.
+_STAY_AWAY = timedelta(minutes=10)
 PASS_SECONDS = 50.0
 _MAX_METRICS_BYTES = 16 << 20
 
@@ -56,6 +59,7 @@ class Completion:
         records: Records,
         lanes: Mapping[str, Lane],
         book: LaneBook,
+        mover: Mover,
         work_bucket: storage.Bucket,
         models_bucket: storage.Bucket,
         places: Places,
@@ -65,6 +69,7 @@ class Completion:
         self._records = records
         self._lanes = lanes
         self._book = book
+        self._mover = mover
         self._work = work_bucket
         self._models = models_bucket
         self._places = places
@@ -85,6 +90,7 @@ class Completion:
         until = now + timedelta(seconds=PASS_SECONDS)
         entries = self._records.ledger.list_open()
         running = [e for e in entries if e.state in _OURS and not e.parked]
+        self._mover.begin_pass()
         # Each minute another one comes first, so that a pass that is cut short starves nobody.
         first = int(now.timestamp() // 60) % max(len(running), 1)
         for entry in running[first:] + running[:first]:
@@ -147,6 +153,10 @@ class Completion:
         if job.phase in {JobPhase.QUEUED, JobPhase.STARTING}:
             if self._clock() >= run.deadline_at:
                 self._stop(stored, attempt, lane, "It stood in Vertex AI's queue to its deadline")
+            elif job.phase is JobPhase.QUEUED:
+                reason = attempt.stop_reason or self._mover.reason_to_move(run, attempt, job)
+                if reason:
+                    self._stop(stored, attempt, lane, reason)
             return
         if job.phase is not JobPhase.RUNNING:
             return
@@ -233,6 +243,15 @@ class Completion:
         """No result document, or a job that did not succeed: the platform's error tells why."""
         message = job.error_message
         if attempt.stop_reason:
+            if attempt.started_at is None:
+                # It stood in a queue there: the next attempt should go somewhere else.
+                self._book.refused(
+                    attempt.lane,
+                    attempt.region,
+                    text=attempt.stop_reason,
+                    limits={},
+                    at_least=_STAY_AWAY,
+                )
             self._again(stored, attempt, f"{attempt.stop_reason}; the job was ended.")
         elif job.phase is JobPhase.CANCELLED:
             self._cancelled_outside(stored, attempt)
@@ -243,7 +262,9 @@ class Completion:
             self._book.refused(attempt.lane, attempt.region, text=text, limits={})
             self._again(stored, attempt, f"Refused after launch: {message}")
         elif _STOCK_OUT in message:
-            self._book.refused(attempt.lane, attempt.region, text=message, limits={})
+            self._book.refused(
+                attempt.lane, attempt.region, text=message, limits={}, at_least=_STAY_AWAY
+            )
             self._again(
                 stored, attempt, f"{attempt.region} has no free machine of this kind right now."
             )

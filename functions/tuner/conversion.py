@@ -306,6 +306,11 @@ def training_request(
     chosen: dict[str, Any] = {"lanes": settings.lanes} if settings.lanes else {}
     if settings.budget_usd is not None:
         chosen["budget_usd"] = settings.budget_usd
+    if settings.max_wait_hours is not None:
+        chosen["max_wait_seconds"] = settings.max_wait_hours * 3600
+    if settings.move_on_after_hours is not None:
+        seconds = settings.move_on_after_hours * 3600
+        chosen["move_on_after"] = dict.fromkeys(plan.lanes, seconds)
     return TrainingRequest(
         persona=persona,
         dataset_id=receipt.dataset_id,

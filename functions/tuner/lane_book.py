@@ -8,10 +8,17 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import msgspec
 
-from tuner.admission import OPEN_LANE, LaneRegion, after_rate_limit, after_refusal
+from tuner.admission import (
+    OPEN_LANE,
+    LaneRegion,
+    after_rate_limit,
+    after_refusal,
+    is_misinformed,
+)
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict
 from tuner.ledger import UNREADABLE, Ledger
@@ -39,25 +46,41 @@ class LaneBook:
             self._pass[lane, region] = self._stored(lane, region)[0]
         return self._pass[lane, region]
 
-    def refused(self, lane: str, region: str, *, text: str, limits: dict[str, int | None]) -> None:
-        """Note that the lane had no room, and when to ask again at the latest."""
+    def refused(
+        self,
+        lane: str,
+        region: str,
+        *,
+        text: str,
+        limits: dict[str, int | None],
+        at_least: timedelta = timedelta(),
+    ) -> None:
+        """Note that the lane had no room; it is not asked again before `at_least`."""
         self._change(
             lane,
             region,
             lambda known: after_refusal(
-                known, text=text, limits=limits, now=self._clock(), rng=self._rng
+                known,
+                text=text,
+                limits=limits,
+                now=self._clock(),
+                rng=self._rng,
+                at_least=at_least,
             ),
         )
 
     def note_limits(self, lane: str, region: str, limits: dict[str, int | None]) -> None:
-        """Remember the limits of now for a refusal that came without: a rise then ends the wait."""
+        """Remember the limits that a refusal met, where better ones were thought to hold.
+
+        A rise above them ends the wait.
+        """
         self._change(
             lane,
             region,
             lambda known: (
-                known
-                if known.refused_limits or known.rate_limits or not known.refusals
-                else msgspec.structs.replace(known, refused_limits=limits)
+                msgspec.structs.replace(known, refused_limits=limits)
+                if is_misinformed(known, limits)
+                else known
             ),
         )
 
@@ -65,6 +88,10 @@ class LaneBook:
         self._change(
             lane, region, lambda known: after_rate_limit(known, text=text, now=self._clock())
         )
+
+    def forget(self, lane: str, region: str) -> None:
+        """Forget all that was learned: a person says that it may be otherwise now."""
+        self._change(lane, region, lambda known: OPEN_LANE)
 
     def reset(self, lane: str, region: str) -> None:
         """Forget the refusals: a job came to its end."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from google.cloud import storage
 
 from tuner.admission import TICK
-from tuner.clock import Clock, NewId
+from tuner.clock import Clock, NewId, human_duration
 from tuner.election import close_attempt
 from tuner.lane_book import LaneBook
 from tuner.lanes import (
@@ -132,6 +132,7 @@ class Launcher:
             intended_at=now,
             micro_batch_divisor=run.next_micro_batch_divisor,
             estimated_usd=estimate.usd,
+            usd_per_hour=estimate.usd_per_hour,
             timeout_seconds=int(min(_TIMEOUT_FACTOR * estimate.seconds, affordable_seconds)),
         )
 
@@ -329,7 +330,7 @@ class Launcher:
             return
         run, attempt = stored.run, stored.run.attempt
         if attempt is None or attempt.ended_at is not None:
-            self._cancelled(stored, run, "No job was running.")
+            self._cancelled(stored, run, "No job was running")
             return
         holder = close_attempt(
             self.work_bucket, self._places.attempt_prefix(run_id, attempt.number)
@@ -341,18 +342,30 @@ class Launcher:
             job = self._the_job_of(run_id, attempt)
         if job is None:
             if self._can_no_longer_train(attempt, holder):
-                self._cancelled(stored, run, "No job appeared.")
+                self._cancelled(stored, run, "No job appeared")
             return
         if job.phase.is_terminal:
             ended = attempt.evolve(
-                job_name=job.job_name, ended_at=self._clock(), end_reason="cancelled"
+                job_name=job.job_name,
+                started_at=job.started_at or attempt.started_at,
+                ended_at=job.ended_at or self._clock(),
+                end_reason="cancelled",
             )
-            self._cancelled(stored, run.with_attempt(ended), "Its job has ended.")
+            self._cancelled(stored, run.with_attempt(ended), "Its job has ended")
         else:
             lane.cancel(job.job_name)
 
     def _cancelled(self, stored: Stored, run: Run, how: str) -> None:
-        self._records.save(
-            stored,
-            run.advance(RunState.CANCELLED, at=self._clock(), by=BY, reason=f"Cancelled. {how}"),
-        )
+        now = self._clock()
+        reason = f"Cancelled. {how}; {cost_in_words(run, now)}."
+        self._records.save(stored, run.advance(RunState.CANCELLED, at=now, by=BY, reason=reason))
+
+
+def cost_in_words(run: Run, now: datetime) -> str:
+    """What a run's jobs have cost, by their time on machines at list price."""
+    seconds = sum(
+        ((a.ended_at or now) - a.started_at).total_seconds() for a in run.attempts if a.started_at
+    )
+    if not seconds:
+        return "no machine was used, so it cost nothing"
+    return f"{human_duration(seconds)} on machines cost about ${run.usd(until=now):.2f}"

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
 
 _OPEN = "open/"
+_LISTED = "items(name,generation,metadata),nextPageToken"
 
 #: What reading a document raises whose bytes nobody of ours can have written.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -65,6 +66,10 @@ class QueueEntry:
     preset: str
     lanes: tuple[str, ...]
     regions: tuple[str, ...]
+    #: Seconds that each of `lanes` may stay shut before the next is looked at.
+    move_on_after: tuple[int, ...]
+    #: Since when it has no machine.
+    waiting_since: datetime
     #: Digest of why the run waits; a pass that comes to the same answer writes nothing.
     reason_digest: str
 
@@ -76,6 +81,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     holder: str
     expires_at: datetime
     cursor: str = ""
+    #: When the holders made their latest create calls.
+    launches: tuple[datetime, ...] = ()
     write_id: str = ""
 
 
@@ -91,6 +98,8 @@ class Ledger:
         self._bucket = bucket
         self._clock = clock
         self._new_id = new_id
+        #: What the last listing told, by name and generation.
+        self._entries: dict[tuple[str, int], QueueEntry] = {}
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -155,14 +164,20 @@ class Ledger:
     def list_open(self) -> list[QueueEntry]:
         """The queue: one call per thousand open runs, no record is read."""
         entries = []
-        for blob in self._bucket.client.list_blobs(self._bucket, prefix=_OPEN):
+        known, self._entries = self._entries, {}
+        blobs = self._bucket.client.list_blobs(self._bucket, prefix=_OPEN, fields=_LISTED)
+        for blob in blobs:
             try:
-                entries.append(_entry(blob))
+                # A generation never changes: what was read of it before need not be read again.
+                entry = known.get((blob.name, blob.generation)) or _entry(blob)
             except (KeyError, ValueError):
                 log.exception(
                     "An object in the queue is not a run; it was skipped.",
                     extra=fields(alarm="foreign-object", object_name=blob.name),
                 )
+                continue
+            self._entries[blob.name, blob.generation] = entry
+            entries.append(entry)
         return entries
 
     def finish(self, stored: Stored, run: Run) -> Stored:
@@ -209,6 +224,10 @@ class Ledger:
                 "preset": run.request.preset,
                 "lanes": ",".join(run.request.lanes),
                 "regions": ",".join(run.request.regions),
+                "move_on_after": ",".join(
+                    str(run.request.move_on_after.get(lane, 0)) for lane in run.request.lanes
+                ),
+                "waiting_since": run.waiting_since.isoformat(),
                 "reason_digest": reason_digest(run.wait_key or run.reason),
                 "seq": str(run.seq),
                 "published_seq": str(run.published_seq),
@@ -296,6 +315,7 @@ class Ledger:
             holder=self._new_id(),
             expires_at=now + timedelta(seconds=lease_seconds),
             cursor=found[0].cursor if found else "",
+            launches=found[0].launches if found else (),
             write_id=self._new_id(),
         )
         try:
@@ -335,6 +355,8 @@ def _entry(blob: storage.Blob) -> QueueEntry:
         preset=facts["preset"],
         lanes=tuple(facts["lanes"].split(",")),
         regions=tuple(filter(None, facts["regions"].split(","))),
+        move_on_after=tuple(map(int, filter(None, facts.get("move_on_after", "").split(",")))),
+        waiting_since=datetime.fromisoformat(facts.get("waiting_since") or facts["requested_at"]),
         reason_digest=facts["reason_digest"],
     )
 
@@ -352,10 +374,18 @@ class HeldLock:
     def cursor(self) -> str:
         return self._lease.cursor
 
-    def release(self, *, cursor: str, at: datetime) -> None:
+    @property
+    def launches(self) -> tuple[datetime, ...]:
+        return self._lease.launches
+
+    def release(self, *, cursor: str, at: datetime, launches: tuple[datetime, ...] = ()) -> None:
         """Give the lock back and remember where the next holder goes on."""
         lease = msgspec.structs.replace(
-            self._lease, expires_at=at, cursor=cursor, write_id=self._ledger._new_id()
+            self._lease,
+            expires_at=at,
+            cursor=cursor,
+            launches=launches,
+            write_id=self._ledger._new_id(),
         )
         # On a conflict the lease ran out and somebody else holds it now.
         with contextlib.suppress(LedgerConflict):

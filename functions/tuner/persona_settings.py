@@ -45,6 +45,8 @@ class PersonaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     base_model: PresetName | None = None
     hyperparameters: Hyperparameters = Hyperparameters()
     lanes: Annotated[tuple[LaneName, ...], msgspec.Meta(max_length=8)] = ()
+    move_on_after_hours: Annotated[int, msgspec.Meta(ge=0, le=720)] | None = None
+    max_wait_hours: Annotated[int, msgspec.Meta(ge=1, le=720)] | None = None
     budget_usd: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
     contact: _Name | None = None
     train_when: (
@@ -118,9 +120,19 @@ SETTINGS: dict[str, Setting] = {
     ),
     "lanes": Setting(
         meaning="where runs may go, in order of preference",
-        values=f"a list of {', '.join(json.dumps(lane) for lane in get_args(LaneName))}, 8 at most",
+        values=f"a list of {', '.join(json.dumps(lane) for lane in get_args(LaneName))}",
         unset="a request's own default",
         choices=get_args(LaneName),
+    ),
+    "move_on_after_hours": Setting(
+        meaning="how long a lane may stay shut before the next one is looked at",
+        values="a whole number from 0 to 720",
+        unset="the next one is taken as soon as it has room and this one has not",
+    ),
+    "max_wait_hours": Setting(
+        meaning="how long a run may wait for capacity before it expires",
+        values="a whole number from 1 to 720",
+        unset="a request's own default, 168",
     ),
     "budget_usd": Setting(
         meaning="what one attempt's job may cost at most, in dollars",

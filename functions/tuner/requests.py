@@ -25,7 +25,11 @@ BASE_MODELS: dict[str, str] = {
     "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
     "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
-LaneName = Literal["vertex-t4"]
+#: The lanes of this release, in no order.
+LaneName = Literal["vertex-t4", "vertex-t4-spot", "vertex-l4-flex"]
+#: A lane as a request names it. One that is not offered makes a run that is rejected with the
+#: reason, which its sender sees; a dead letter would be seen by nobody.
+LaneText = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)", max_length=40)]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+-[a-z]+[0-9]{1,2}$(?!\n)", max_length=40)]
 DatasetId = Annotated[Sha256, msgspec.Meta(max_length=64)]
 
@@ -50,9 +54,16 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     dataset_id: DatasetId
     preset: PresetName
     hyperparameters: Hyperparameters = Hyperparameters()
-    lanes: Annotated[tuple[LaneName, ...], msgspec.Meta(min_length=1, max_length=8)] = (
+    #: In order of preference. The next one is taken as soon as it has room and this one has not.
+    lanes: Annotated[tuple[LaneText, ...], msgspec.Meta(min_length=1, max_length=8)] = (
         "vertex-t4",
     )
+    #: By lane: how long it may stay shut before those after it are looked at, in seconds. A job
+    #: that stands in the platform's queue for so long is given up for them too.
+    move_on_after: Annotated[
+        dict[LaneText, Annotated[int, msgspec.Meta(ge=0, le=30 * 86400)]],
+        msgspec.Meta(max_length=8),
+    ] = {}
     regions: Annotated[tuple[Region, ...], msgspec.Meta(max_length=8)] = ()
     rerun: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     #: Higher is sooner.

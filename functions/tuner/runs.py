@@ -109,6 +109,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     end_reason: str | None = None
     #: Set when we asked the platform to end the job, with the reason in words.
     stop_reason: str | None = None
+    #: What an hour of the job's machine costs, in dollars; 0 where that was not noted.
+    usd_per_hour: float = 0.0
+
+    def usd(self, *, until: datetime) -> float:
+        """What the job has cost, by its time on a machine; an unfinished one up to `until`."""
+        if self.started_at is None:
+            return 0.0
+        seconds = ((self.ended_at or until) - self.started_at).total_seconds()
+        return max(0.0, seconds) / 3600 * self.usd_per_hour
 
     def evolve(self, **changes: Any) -> Self:
         return msgspec.structs.replace(self, **changes)
@@ -245,6 +254,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self, attempts=tuple(a for a in self.attempts if a.number != number)
         )
+
+    @property
+    def waiting_since(self) -> datetime:
+        """Since when the run has no machine: it was asked for then, or lost its last one.
+
+        A job that only stood in the platform's queue had none, so waiting goes on through it.
+        """
+        lost = [a.ended_at for a in self.attempts if a.started_at and a.ended_at]
+        return max([self.requested_at, *lost])
+
+    def usd(self, *, until: datetime) -> float:
+        """What the run's jobs have cost together, by their time on machines."""
+        return sum(attempt.usd(until=until) for attempt in self.attempts)
 
     @property
     def unpublished(self) -> tuple[Change, ...]:

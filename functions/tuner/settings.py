@@ -31,6 +31,7 @@ class Settings:
     daily_cap_usd: float
     max_upload_bytes: int
     names_model: str | None
+    contact: str | None
     lookup_window: timedelta
     vertex_endpoint: str | None
     quotas_endpoint: str | None
@@ -77,6 +78,10 @@ class Settings:
             names_model=read.text(
                 "TUNER_NAMES_MODEL", default="", pattern=r"[^\s#]{1,500}#sha256=[0-9a-f]{64}"
             )
+            or None,
+            #: Whom Google may write to about a quota increase; without it none is asked for. Its
+            #: account needs the permission to change quotas.
+            contact=read.text("TUNER_CONTACT", default="", pattern=r"[^\s@]{1,64}@[^\s@]{1,190}")
             or None,
             #: How long a job whose create call had no clear reply is looked up. Never lower it on
             #: a cloud: lists lag.

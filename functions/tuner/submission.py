@@ -12,20 +12,23 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from tuner import admission
+from tuner.admission import Place
+from tuner.candidates import places_of, plan_of
 from tuner.clock import Clock, human_duration
 from tuner.dataset.costs import estimate, recipe_of
 from tuner.dataset.receipt import Receipt
 from tuner.election import close_attempt
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
-from tuner.lanes import Lane
+from tuner.lanes import Lane, kinds
 from tuner.launching import Launcher
 from tuner.ledger import Ledger, QueueEntry, Stored, reason_digest
 from tuner.places import Places
-from tuner.quota import QuotaReader, Snapshot
+from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
 from tuner.requests import TrainingRequest
 from tuner.runs import TERMINAL, Run, RunState, Wait
+from tuner.snapshot import Snapshot
 from tuner.spending import Spending
 from tuner.training_job import decode
 
@@ -38,7 +41,13 @@ PASS_SECONDS = 50.0
 #: Longer than a pass and the one create call that may still be under way at its end.
 LEASE_SECONDS = 180.0
 
+#: What Vertex AI takes: https://cloud.google.com/vertex-ai/docs/quotas
+MAX_LAUNCHES_A_MINUTE = 60
+
 _QUEUED = {RunState.REQUESTED, RunState.WAITING}
+
+#: What tells apart runs that look for different things: lanes, patience, regions, preset.
+Shape = tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], str]
 
 
 class Submitter:
@@ -51,7 +60,7 @@ class Submitter:
         launcher: Launcher,
         lanes: Mapping[str, Lane],
         book: LaneBook,
-        quota: Callable[[], QuotaReader],
+        quota: Callable[[], QuotaWatch],
         spending: Spending,
         places: Places,
         regions: tuple[str, ...],
@@ -65,9 +74,12 @@ class Submitter:
         self._book = book
         self._quota = quota
         self._spending = spending
-        self._places = places
+        self._bucket_places = places
         self._regions = regions
         self._clock = clock
+        #: When create calls were made in the last minute, by any pass.
+        self._launches: list[datetime] = []
+        self._decisions: dict[Shape, admission.Decision] = {}
 
     def record(self, request: TrainingRequest) -> Stored:
         """Put a request into the ledger; the same request again changes nothing."""
@@ -79,26 +91,28 @@ class Submitter:
         if lock is None:
             return False
         cursor = lock.cursor
+        self._launches = list(lock.launches)
         try:
             until = self._clock() + timedelta(seconds=PASS_SECONDS)
             entries = self._ledger.list_open()
             cursor = self._look_after(_rotated(entries, cursor), until) or ""
             self._admit([e for e in entries if e.state in _QUEUED and not e.parked], until)
         finally:
-            lock.release(cursor=cursor, at=self._clock())
+            lock.release(cursor=cursor, at=self._clock(), launches=tuple(self._launches))
         return True
 
     # -- what every open run is owed --------------------------------------------------------
 
     def _look_after(self, entries: list[QueueEntry], until: datetime) -> str | None:
         """Publish, resolve, cancel, expire. Returns where the next pass goes on, if cut short."""
+        now = self._clock()
         for entry in entries:
+            if not _is_owed(entry, now):
+                continue
             if self._clock() >= until:
                 return entry.run_id
             with isolated(self._ledger, entry, clears=entry.state not in _QUEUED):
-                # What succeeded is completion's to close: it moves `latest.json` first.
-                unsettled = entry.seq != entry.published_seq or entry.state in TERMINAL
-                if unsettled and entry.state is not RunState.SUCCEEDED:
+                if _is_unsettled(entry):
                     self._records.settle(entry)
                 if entry.state in _QUEUED and self._clock() >= entry.deadline_at:
                     self._expire(entry.run_id)
@@ -118,7 +132,7 @@ class Submitter:
         if run.attempt is not None:
             close_attempt(
                 self._launcher.work_bucket,
-                self._places.attempt_prefix(run_id, run.attempt.number),
+                self._bucket_places.attempt_prefix(run_id, run.attempt.number),
             )
         now = self._clock()
         waited = human_duration((now - run.requested_at - _time_on_machines(run)).total_seconds())
@@ -147,26 +161,40 @@ class Submitter:
                         self._wait(entry, paused, None)
             return
         self._book.begin_pass()
-        snapshot = self._snapshot(queue)
+        self._decisions.clear()
+        places = {shape_of(entry): self._places(entry) for entry in queue}
+        snapshot = self._snapshot(places)
         now = self._clock()
         for entry in sorted(queue, key=lambda e: admission.queue_order(e, now)):
-            if self._clock() >= until:
+            if self._clock() >= until or self._submits_too_fast():
                 return
             with isolated(self._ledger, entry):
                 snapshot = self._consider(entry, snapshot)
 
-    def _snapshot(self, queue: list[QueueEntry]) -> Snapshot:
-        metrics = {
-            metric
-            for entry in queue
-            for lane in entry.lanes
-            if lane in self._lanes  # a newer release may know more of them
-            for metric in self._lanes[lane].needs(entry.preset)
-        }
-        return self._quota().snapshot(metrics, self._regions)
+    def _places(self, entry: QueueEntry) -> list[Place]:
+        """Where a run may go, in its order of preference."""
+        patience = entry.move_on_after or (0,) * len(entry.lanes)
+        return places_of(
+            zip(entry.lanes, patience, strict=True),
+            entry.regions or self._regions,
+            entry.preset,
+            catalogue=self._lanes,
+            book=self._book,
+        )
+
+    def _snapshot(self, places: Mapping[Shape, list[Place]]) -> Snapshot:
+        """One look at the project's quota for every kind of run in the queue."""
+        plans = [plan_of(found, preset, self._lanes) for (_, _, _, preset), found in places.items()]
+        refused = [
+            place.known.last_refused_at
+            for found in places.values()
+            for place in found
+            if place.known.last_refused_at is not None
+        ]
+        return self._quota().look(plans, refused_at=max(refused, default=None))
 
     def _consider(self, entry: QueueEntry, snapshot: Snapshot) -> Snapshot:
-        """Launch or wait; the snapshot with what was launched taken off."""
+        """Launch, wait or reject; the snapshot with what was launched taken off."""
         if not self._is_accepted(entry):
             return snapshot
         decision = self._decide(entry, snapshot)
@@ -176,8 +204,14 @@ class Submitter:
         stored = self._ledger.read_open(entry.run_id)
         if stored is None or stored.run.state not in _QUEUED:
             return snapshot
+        if isinstance(decision, admission.Reject):
+            self._refuse(stored, decision.reason)
+            return snapshot
         lane = self._lanes[decision.lane]
         needs = lane.needs(entry.preset)
+        self._launches.append(self._clock())
+        # Whatever comes of it changes what the next run is told.
+        self._decisions.clear()
         launched = self._launcher.launch(
             stored,
             lane,
@@ -186,30 +220,40 @@ class Submitter:
         )
         return snapshot.reserve(needs, decision.region) if launched else snapshot
 
-    def _decide(self, entry: QueueEntry, snapshot: Snapshot) -> admission.Admit | admission.Wait:
-        """The first lane and region with room; else the wait on the preferred one."""
-        first: admission.Wait | None = None
-        for lane in entry.lanes:
-            for region in entry.regions or self._regions:
-                needs = self._lanes[lane].needs(entry.preset)
-                known = self._book.read(lane, region)
-                decision = admission.decide(
-                    lane=lane,
-                    region=region,
-                    needs=needs,
-                    known=known,
-                    snapshot=snapshot,
-                    now=self._clock(),
-                )
-                if isinstance(decision, admission.Admit):
-                    return decision
-                if not known.refused_limits:
-                    self._book.note_limits(
-                        lane, region, admission.limits_for(needs, region, snapshot)
-                    )
-                first = first or decision
-        assert first is not None, "a request names at least one lane"
-        return first
+    def _decide(self, entry: QueueEntry, snapshot: Snapshot) -> admission.Decision:
+        """What becomes of a run; the same for all that look for the same, and decided once."""
+        now, shape = self._clock(), shape_of(entry)
+        known = self._decisions.get(shape)
+        if known is not None:
+            return known
+        places = self._places(entry)
+        if not places:
+            raise KeyError(f"no lane of {', '.join(entry.lanes)} is known")
+        for place in places:
+            limits = admission.limits_for(place.needs, place.region, snapshot)
+            if limits and admission.is_misinformed(place.known, limits):
+                self._book.note_limits(place.lane, place.region, limits)
+        decision = admission.decide_run(places, snapshot, waited=now - entry.waiting_since, now=now)
+        if not any(entry.move_on_after):
+            self._decisions[shape] = decision
+        return decision
+
+    def _refuse(self, stored: Stored, reason: str) -> None:
+        """No lane of the run can ever have room: say so at once, not after a week."""
+        now = self._clock()
+        if not stored.run.attempts:
+            self._records.save(
+                stored, stored.run.advance(RunState.REJECTED, at=now, by=BY, reason=reason)
+            )
+        elif stored.run.state is not RunState.WAITING or stored.run.reason != reason:
+            # It had room once and has a checkpoint: it may have some again before its deadline.
+            self._records.save(stored, _waiting(stored.run, reason, None, now))
+
+    def _submits_too_fast(self) -> bool:
+        """Whether one more create call would be more than the API takes in a minute."""
+        since = self._clock() - timedelta(minutes=1)
+        self._launches = [at for at in self._launches if at > since]
+        return len(self._launches) >= MAX_LAUNCHES_A_MINUTE
 
     def _wait(self, entry: QueueEntry, reason: str, decision: admission.Wait | None) -> None:
         digest = reason_digest(decision.key if decision else reason)
@@ -248,7 +292,10 @@ class Submitter:
                 f"{', '.join(foreign)}. Ask for one of those, or add the region to TUNER_REGIONS.",
                 0,
             )
-        prefix = self._places.dataset_prefix(run.persona, request.dataset_id)
+        refusals = [kinds.refusal_of(lane) for lane in request.lanes]
+        if any(refusals):
+            return " ".join(filter(None, refusals)), 0
+        prefix = self._bucket_places.dataset_prefix(run.persona, request.dataset_id)
         receipt = self._launcher.work_bucket.get_blob(f"{prefix}/receipt.json")
         if receipt is None:
             return (
@@ -274,6 +321,25 @@ class Submitter:
             return self._lanes[lane].estimate(run).usd
         epochs = request.hyperparameters.epochs or recipe_of(request.preset).epochs
         return estimate(request.preset, receipt.tokens.total, epochs, lane).usd[1]
+
+
+def shape_of(entry: QueueEntry) -> Shape:
+    return entry.lanes, entry.move_on_after, entry.regions, entry.preset
+
+
+def _is_unsettled(entry: QueueEntry) -> bool:
+    """Whether a save was interrupted; what succeeded is completion's to close, promoted first."""
+    unsettled = entry.seq != entry.published_seq or entry.state in TERMINAL
+    return unsettled and entry.state is not RunState.SUCCEEDED
+
+
+def _is_owed(entry: QueueEntry, now: datetime) -> bool:
+    """Whether a pass has to do something for a run but to admit it."""
+    return (
+        _is_unsettled(entry)
+        or entry.state in {RunState.SUBMITTING, RunState.CANCELLING}
+        or (entry.state in _QUEUED and now >= entry.deadline_at)
+    )
 
 
 def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: datetime) -> Run:

@@ -120,8 +120,8 @@ def test_a_rejection_that_was_not_removed_stops_nobody(world, first):
         world.launch()
     else:
         stored = world.open_run(run_id)
-        limits = dict.fromkeys(world.controller.lane.needs("smollm2-135m"))
-        lane = world.controller.lane
+        limits = dict.fromkeys(world.controller.lanes["vertex-t4"].needs("smollm2-135m"))
+        lane = world.controller.lanes["vertex-t4"]
         assert world.controller.launcher.launch(stored, lane, "us-central1", limits=limits)
     assert finished_names(world) == []
     assert world.finish(run_id).state is RunState.SUCCEEDED

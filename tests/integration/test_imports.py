@@ -50,5 +50,5 @@ def test_a_tick_that_launches_imports_the_light_client_only(world):
 
 def test_passes_share_one_connection_to_cloud_quotas(world):
     """A pass a minute, each with a channel of its own, would leak one a minute."""
-    lanes = Catalogue(world.settings)
-    assert lanes.quota_reader() is lanes.quota_reader()
+    lanes = Catalogue(world.settings, world.controller.ledger)
+    assert lanes.quota_watch() is lanes.quota_watch()

@@ -37,7 +37,7 @@ class Refusing:
 )
 def test_a_deployment_that_may_not_create_jobs_waits_until_that_is_put_right(world, caplog, error):
     refusing = Refusing(world.jobs_client, error)
-    world.controller.lane._jobs_client = lambda region: refusing
+    world.controller.lanes["vertex-t4"]._jobs_client = lambda region: refusing
     run_id = world.ask()
     world.tick()
     run = world.run(run_id)

@@ -20,11 +20,14 @@ from tuner.completion import Completion
 from tuner.conversion import Converter
 from tuner.events import Events
 from tuner.lane_book import LaneBook
-from tuner.lanes.vertex import VertexT4Lane, unfinished_jobs
+from tuner.lanes.kinds import KINDS
+from tuner.lanes.vertex import VertexLane
 from tuner.launching import Launcher
 from tuner.ledger import Ledger
 from tuner.memory import MemoryKeeper
-from tuner.quota import QuotaReader
+from tuner.moving import Mover
+from tuner.quota_api import GoogleQuotaApi
+from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
 from tuner.settings import Settings
 from tuner.spending import Spending
@@ -90,7 +93,8 @@ class Controller:
     submitter: Submitter
     completion: Completion
     converter: Converter
-    lane: VertexT4Lane
+    lanes: dict[str, VertexLane]
+    watch: QuotaWatch
 
     def tick(self) -> None:
         self.submitter.run_pass()
@@ -119,21 +123,26 @@ def build(
     ledger = Ledger(client.bucket(places.runs_bucket_name), clock=clock, new_id=new_id)
     events = Events(counted_publisher, places, deployment=settings.deployment)
     records = Records(ledger, events, clock=clock)
-    lane = VertexT4Lane(
-        lambda region: jobs,
-        project=places.project,
-        deployment=settings.deployment,
-        image_uri=settings.trainer_image_uri,
-        service_account=settings.training_service_account,
-        environment={},
-    )
-    lanes = {lane.name: lane}
-    reader = QuotaReader(
-        project=places.project,
-        list_quota_infos=lambda parent: quotas.list_quota_infos(
-            parent=parent, timeout=20.0, retry=None
+    lanes = {
+        name: VertexLane(
+            kind,
+            lambda region: jobs,
+            project=places.project,
+            deployment=settings.deployment,
+            image_uri=settings.trainer_image_uri,
+            service_account=settings.training_service_account,
+            environment={},
+        )
+        for name, kind in KINDS.items()
+    }
+    watch = QuotaWatch(
+        ledger=ledger,
+        api=GoogleQuotaApi(
+            quotas, lambda region: jobs, project=places.project, contact=settings.contact
         ),
-        list_unfinished_jobs=lambda region: unfinished_jobs(jobs, places.project, region),
+        contact=settings.contact,
+        clock=clock,
+        new_id=new_id,
     )
     book = LaneBook(ledger, clock=clock, new_id=new_id, rng=random.Random(1))
     spending = Spending(ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
@@ -152,17 +161,25 @@ def build(
         launcher=launcher,
         lanes=lanes,
         book=book,
-        quota=lambda: reader,
+        quota=lambda: watch,
         spending=spending,
         places=places,
         regions=settings.regions,
         clock=clock,
     )
+    # Another function's: it shares no memory with the submitter.
+    completion_book = LaneBook(ledger, clock=clock, new_id=new_id, rng=random.Random(2))
     completion = Completion(
         records=records,
         lanes=lanes,
-        # Another function's: it shares no memory with the submitter.
-        book=LaneBook(ledger, clock=clock, new_id=new_id, rng=random.Random(2)),
+        book=completion_book,
+        mover=Mover(
+            lanes=lanes,
+            book=completion_book,
+            quota=lambda: watch,
+            regions=settings.regions,
+            clock=clock,
+        ),
         work_bucket=work,
         models_bucket=client.bucket(places.models_bucket_name),
         places=places,
@@ -189,7 +206,8 @@ def build(
         submitter=submitter,
         completion=completion,
         converter=converter,
-        lane=lane,
+        lanes=lanes,
+        watch=watch,
     )
 
 

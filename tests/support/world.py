@@ -29,6 +29,7 @@ from tuner.events import RunEvent
 from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC
+from tuner.quota_watch import forget_limits
 from tuner.requests import RequestedBy, TrainingRequest, decode_request
 from tuner.runs import Run, RunState
 from tuner.settings import Settings
@@ -196,7 +197,9 @@ class World:
         self.control.set_quota(T4_GPUS, REGION, value)
 
     def grant_quota(self, value: int = 100) -> None:
+        """Raise the limit, and have the next pass look, as `tuner wake` does."""
         self.control.set_quota(T4_GPUS, REGION, value)
+        forget_limits(self.controller.ledger, new_id=self.new_id)
 
     def launch(self) -> None:
         """A submitter's pass and no completion's: whatever a job does, its run stays open."""
@@ -224,9 +227,10 @@ class World:
         return stored
 
     def generations(self) -> dict[str, int]:
-        """Every object of the ledger but the locks, which each pass takes."""
+        """Every object of the ledger but what no run is told: the locks, and the quota's facts."""
         blobs = self.storage.list_blobs(self.places.runs_bucket_name)
-        return {b.name: b.generation for b in blobs if not b.name.startswith("locks/")}
+        untold = ("locks/", "quota/")
+        return {b.name: b.generation for b in blobs if not b.name.startswith(untold)}
 
     def names(self, bucket_name: str, prefix: str = "") -> list[str]:
         return [blob.name for blob in self.storage.list_blobs(bucket_name, prefix=prefix)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,17 +15,24 @@ from tuner.admission import (
     OPEN_LANE,
     PROBE_EVERY,
     Admit,
+    Decision,
     LaneRegion,
+    Place,
+    Reject,
     Wait,
     after_rate_limit,
     after_refusal,
     decide,
+    decide_run,
+    is_misinformed,
     limits_for,
     queue_order,
 )
+from tuner.increases import Increase, IncreaseState
 from tuner.ledger import QueueEntry
-from tuner.quota import METRIC_CPUS, METRIC_PD_SSD_GB, METRIC_T4, Snapshot
+from tuner.quota import METRIC_CPUS, METRIC_PD_SSD_GB, METRIC_T4
 from tuner.runs import RunState
+from tuner.snapshot import Snapshot
 
 REGION = "us-central1"
 NEEDS = {METRIC_CPUS: 4, METRIC_T4: 1, METRIC_PD_SSD_GB: 100}
@@ -53,11 +61,9 @@ def refused(
     )
 
 
-def decision(known: LaneRegion, seen: Snapshot, minutes_later: float = 0) -> Admit | Wait:
-    return decide(
-        lane="vertex-t4", region=REGION, needs=NEEDS, known=known, snapshot=seen,
-        now=NOW + timedelta(minutes=minutes_later),
-    )  # fmt: skip
+def decision(known: LaneRegion, seen: Snapshot, minutes_later: float = 0) -> Decision:
+    place = Place(lane="vertex-t4", region=REGION, needs=NEEDS, known=known)
+    return decide(place, seen, NOW + timedelta(minutes=minutes_later))
 
 
 def reason(seen: Snapshot, known: LaneRegion | None = None) -> str:
@@ -231,6 +237,125 @@ def test_every_reason_is_a_sentence_that_names_the_region(
     assert REGION in words
 
 
+def test_a_shortage_says_what_stands_of_the_increase() -> None:
+    asked = Increase(state=IncreaseState.PENDING, preferred=1, since=NOW - timedelta(hours=3))
+    seen = replace(snapshot(ENOUGH | {METRIC_T4: 0}), increases={(METRIC_T4, REGION): asked})
+    assert reason(seen) == (
+        "Needs 1 T4 GPU in us-central1; the project's limit is 0. "
+        "Increase requested 3 h ago, under review."
+    )
+
+
+def test_time_alone_makes_no_wait_another_one() -> None:
+    """Else every minute would be worth a write and an event."""
+    asked = Increase(state=IncreaseState.PENDING, preferred=1, since=NOW - timedelta(hours=3))
+    seen = replace(snapshot(ENOUGH | {METRIC_T4: 0}), increases={(METRIC_T4, REGION): asked})
+    early, late = (decision(refused(NOTHING), seen, minutes) for minutes in (0, 20))
+    assert isinstance(early, Wait)
+    assert isinstance(late, Wait)
+    assert early.reason != late.reason
+    assert early.key == late.key
+
+
+def test_a_decided_increase_makes_another_wait() -> None:
+    keys = set()
+    for state in (IncreaseState.PENDING, IncreaseState.PARTLY, IncreaseState.DENIED):
+        stands = Increase(state=state, preferred=1, granted=0)
+        seen = replace(snapshot(NOTHING), increases={(METRIC_T4, REGION): stands})
+        made = decision(refused(NOTHING), seen)
+        assert isinstance(made, Wait)
+        keys.add(made.key)
+    assert len(keys) == 3
+
+
+# -- lanes and moving on ---------------------------------------------------------------------------
+
+SPOT_CPUS = METRIC_CPUS.replace("custom_model_training_", "custom_model_training_preemptible_")
+SPOT_T4 = METRIC_T4.replace("custom_model_training_", "custom_model_training_preemptible_")
+SPOT_NEEDS = {SPOT_CPUS: 4, SPOT_T4: 1}
+EU = "europe-west4"
+
+
+def on_demand(region: str = REGION, known: LaneRegion | None = None, hours: float = 0) -> Place:
+    return Place(
+        lane="vertex-t4", region=region, needs=NEEDS, known=known or refused(NOTHING),
+        move_on_after=timedelta(hours=hours),
+    )  # fmt: skip
+
+
+def spot(region: str = REGION, known: LaneRegion = OPEN_LANE) -> Place:
+    return Place(lane="vertex-t4-spot", region=region, needs=SPOT_NEEDS, known=known)
+
+
+def decided(*places: Place, seen: Snapshot, waited_hours: float = 0) -> Decision:
+    return decide_run(places, seen, waited=timedelta(hours=waited_hours), now=NOW)
+
+
+def test_the_first_place_with_room_is_taken() -> None:
+    seen = Snapshot(limits={(m, REGION): 0 for m in NEEDS} | {(m, EU): 200 for m in NEEDS})
+    made = decided(on_demand(), on_demand(EU, known=OPEN_LANE), spot(), seen=seen)
+    assert made == Admit(lane="vertex-t4", region=EU)
+
+
+def test_a_shut_lane_gives_way_to_the_next_at_once_unless_told_otherwise() -> None:
+    seen = snapshot(NOTHING)
+    assert decided(on_demand(), spot(), seen=seen) == Admit(lane="vertex-t4-spot", region=REGION)
+    assert isinstance(decided(on_demand(hours=2), spot(), seen=seen, waited_hours=1.9), Wait)
+    assert decided(on_demand(hours=2), spot(), seen=seen, waited_hours=2) == Admit(
+        lane="vertex-t4-spot", region=REGION
+    )
+
+
+def test_a_run_that_finds_no_room_is_told_of_its_preferred_place() -> None:
+    made = decided(on_demand(), spot(known=refused(NOTHING)), seen=snapshot(NOTHING))
+    assert isinstance(made, Wait)
+    assert made.lane == "vertex-t4"
+
+
+def no_spot(why: str = "NOT_ENOUGH_USAGE_HISTORY", cpus: int = 1) -> Snapshot:
+    return Snapshot(
+        limits={(SPOT_CPUS, REGION): cpus, (SPOT_T4, REGION): 1} | {(m, REGION): 0 for m in NEEDS},
+        ineligible={SPOT_CPUS: why} if why else {},
+    )
+
+
+def test_spot_with_too_few_cpus_and_no_increase_is_refused_at_once() -> None:
+    made = decided(spot(), seen=no_spot())
+    assert isinstance(made, Reject)
+    assert made.reason.startswith("Needs 4 preemptible training CPUs in us-central1;")
+    assert "limit is 1" in made.reason
+
+
+@pytest.mark.parametrize("seen", [no_spot(""), no_spot(cpus=4)], ids=["eligible", "enough"])
+def test_spot_that_may_have_room_one_day_is_not_refused(seen: Snapshot) -> None:
+    assert not isinstance(decided(spot(), seen=seen), Reject)
+
+
+def test_a_lane_that_can_never_work_holds_nobody_up() -> None:
+    seen = replace(no_spot(), limits={**no_spot().limits, **{(m, REGION): 0 for m in NEEDS}})
+    hopeless = replace(spot(), move_on_after=timedelta(days=1))
+    assert decided(hopeless, on_demand(known=OPEN_LANE), seen=seen) == ADMIT
+    waits = decided(hopeless, on_demand(), seen=seen)
+    assert isinstance(waits, Wait)
+    assert waits.lane == "vertex-t4"
+
+
+def test_on_demand_quota_that_nobody_raises_is_refused_and_one_without_history_waits() -> None:
+    never = replace(snapshot(NOTHING), ineligible={METRIC_T4: "NOT_SUPPORTED"})
+    assert isinstance(decided(on_demand(), seen=never), Reject)
+    later = replace(snapshot(NOTHING), ineligible={METRIC_T4: "NOT_ENOUGH_USAGE_HISTORY"})
+    assert isinstance(decided(on_demand(), seen=later), Wait)
+
+
+def test_a_refusal_learns_the_limits_that_it_met() -> None:
+    thought = refused(ENOUGH)
+    met = limits_for(NEEDS, REGION, snapshot(NOTHING))
+    assert is_misinformed(thought, met)
+    assert not is_misinformed(refused(NOTHING), met)
+    assert not is_misinformed(OPEN_LANE, met)
+    assert not is_misinformed(refused(NOTHING), limits_for(NEEDS, REGION, snapshot(ENOUGH)))
+
+
 # -- order -----------------------------------------------------------------------------------------
 
 
@@ -249,6 +374,8 @@ def entry(run_id: str = "a", *, priority: int = 0, hours_ago: float = 0) -> Queu
         preset="smollm2-135m",
         lanes=("vertex-t4",),
         regions=(),
+        move_on_after=(0,),
+        waiting_since=NOW - timedelta(hours=hours_ago),
         reason_digest="",
     )
 

@@ -38,7 +38,9 @@ You are Grandma.
 spaeker = "not a key"
 \"""
 base_model = "smollm2-135m"
-lanes = ["vertex-t4"]
+lanes = ["vertex-t4", "vertex-t4-spot"]
+move_on_after_hours = 12
+max_wait_hours = 72
 budget_usd = 5
 contact = "ops@example.org"
 train_when = 25
@@ -279,7 +281,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "hyperparameters.epochs": st.integers(1, 50),
     "hyperparameters.effective_batch": st.integers(1, 512),
     "hyperparameters.seed": st.integers(0, 2**31 - 1),
-    "lanes": st.lists(st.just("vertex-t4"), max_size=8),
+    "lanes": st.lists(st.sampled_from(SETTINGS["lanes"].choices), max_size=8),
+    "move_on_after_hours": st.integers(0, 720),
+    "max_wait_hours": st.integers(1, 720),
     "budget_usd": st.one_of(st.floats(0, 1000, exclude_min=True), st.integers(1, 1000)),
     "contact": texts,
     "train_when": st.one_of(st.sampled_from(["every-drop", "by-hand"]), st.integers(1, 1_000_000)),

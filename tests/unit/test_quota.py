@@ -13,12 +13,12 @@ from tuner.quota import (
     METRIC_CPUS,
     METRIC_PD_SSD_GB,
     METRIC_T4,
-    QuotaReader,
-    Snapshot,
     describe_amount,
+    facts_of,
     limits_of,
     needs_of_pools,
     refused_metrics,
+    use_of_jobs,
 )
 
 PREFIX = "aiplatform.googleapis.com/custom_model_training_"
@@ -36,7 +36,7 @@ def info(*infos: DimensionsInfo, metric: str = METRIC_T4) -> QuotaInfo:
 
 def limits(*infos: QuotaInfo) -> dict[str, int | None]:
     """Limits of the T4 metric by region, of those that are known."""
-    found = limits_of(infos, [METRIC_T4], [US, EU])
+    found = limits_of(facts_of(infos, [METRIC_T4], [US, EU]))
     return {region: limit for (_, region), limit in found.items()}
 
 
@@ -204,34 +204,10 @@ def test_a_rate_limit_is_no_refusal_for_quota() -> None:
     assert refused_metrics(text) == ()
 
 
-# -- snapshots -------------------------------------------------------------------------------------
+# -- use -------------------------------------------------------------------------------------------
 
 
-def test_what_lacks_is_told_with_what_is_left() -> None:
-    snapshot = Snapshot(limits={(METRIC_T4, US): 2, (METRIC_CPUS, US): 8}, use={(METRIC_T4, US): 2})
-    assert snapshot.lacking({METRIC_T4: 1, METRIC_CPUS: 8}, US) == {METRIC_T4: 0}
-
-
-@pytest.mark.parametrize("known", [{}, {(METRIC_T4, US): None}], ids=["unknown", "unlimited"])
-def test_an_unknown_or_unlimited_metric_blocks_nothing(
-    known: dict[tuple[str, str], int | None],
-) -> None:
-    assert Snapshot(limits=known).lacking({METRIC_T4: 1_000}, US) == {}
-
-
-def test_a_region_has_its_own_use() -> None:
-    snapshot = Snapshot(limits={(METRIC_T4, US): 1, (METRIC_T4, EU): 1}, use={(METRIC_T4, US): 1})
-    assert snapshot.lacking({METRIC_T4: 1}, EU) == {}
-
-
-def test_a_reserved_job_takes_room_from_the_next() -> None:
-    before = Snapshot(limits={(METRIC_T4, US): 1})
-    after = before.reserve({METRIC_T4: 1, METRIC_CPUS: 4}, US)
-    assert after.lacking({METRIC_T4: 1}, US) == {METRIC_T4: 0}
-    assert before.lacking({METRIC_T4: 1}, US) == {}
-
-
-def _job(strategy: str) -> vertex.CustomJob:
+def job(strategy: str) -> vertex.CustomJob:
     return vertex.CustomJob(
         job_spec=vertex.CustomJobSpec(
             worker_pool_specs=[pool(accelerator="NVIDIA_TESLA_T4", count=1)],
@@ -240,31 +216,16 @@ def _job(strategy: str) -> vertex.CustomJob:
     )
 
 
-def test_a_snapshot_sums_the_use_of_unfinished_jobs_by_region() -> None:
-    asked: list[str] = []
-    jobs = {US: [_job("STANDARD"), _job("STRATEGY_UNSPECIFIED"), _job("SPOT")], EU: []}
-
-    def quota_infos(parent: str) -> list[QuotaInfo]:
-        asked.append(parent)
-        return [info(dimensions(4))]
-
-    reader = QuotaReader(
-        project="proj", list_quota_infos=quota_infos, list_unfinished_jobs=jobs.__getitem__
-    )
-    snapshot = reader.snapshot([METRIC_T4], [US, EU])
-    assert (snapshot.left(METRIC_T4, US), snapshot.left(METRIC_T4, EU)) == (2, 4)
-    assert asked == ["projects/proj/locations/global/services/aiplatform.googleapis.com"]
+def test_use_is_the_sum_over_jobs() -> None:
+    use = use_of_jobs([job("STANDARD"), job("STRATEGY_UNSPECIFIED"), job("SPOT")])
+    assert (use[METRIC_T4], use[METRIC_CPUS], use[METRIC_PD_SSD_GB]) == (2, 8, 300)
 
 
 @pytest.mark.parametrize("strategy", ["SPOT", "FLEX_START"])
 def test_spot_and_flex_start_jobs_leave_on_demand_quota_alone(strategy: str) -> None:
-    reader = QuotaReader(
-        project="proj",
-        list_quota_infos=lambda parent: [],
-        list_unfinished_jobs=lambda region: [_job(strategy)],
-    )
-    twin = f"{PREFIX}preemptible_nvidia_t4_gpus"
-    assert reader.snapshot([METRIC_T4, twin], [US]).use == {(twin, US): 1}
+    use = use_of_jobs([job(strategy)])
+    assert use[f"{PREFIX}preemptible_nvidia_t4_gpus"] == 1
+    assert METRIC_T4 not in use
 
 
 @pytest.mark.parametrize(
@@ -274,6 +235,10 @@ def test_spot_and_flex_start_jobs_leave_on_demand_quota_alone(strategy: str) -> 
         (METRIC_T4, 0, "0 T4 GPUs"),
         (METRIC_CPUS, 4, "4 training CPUs"),
         (METRIC_PD_SSD_GB, 100, "100 GB of SSD disk"),
+        (f"{PREFIX}preemptible_nvidia_t4_gpus", 1, "1 preemptible T4 GPU"),
+        (f"{PREFIX}preemptible_cpus", 4, "4 preemptible training CPUs"),
+        (f"{PREFIX}preemptible_g2_cpus", 4, "4 preemptible training G2 CPUs"),
+        (f"{PREFIX}nvidia_l4_gpus", 2, "2 L4 GPUs"),
         (f"{PREFIX}tpu_v3", 8, f"8 {PREFIX}tpu_v3"),
     ],
 )

@@ -30,6 +30,7 @@ BAD_VALUES = {
     "TUNER_DAILY_CAP_USD": ["-1", "inf", "ten"],
     "TUNER_MAX_UPLOAD_BYTES": ["0", "1.5", "1e99"],
     "TUNER_NAMES_MODEL": ["names.whl", "names.whl#sha256=12", "a b#sha256=" + "0" * 64],
+    "TUNER_CONTACT": ["ops", "a b@c", "a@b@c"],
     "TUNER_LOOKUP_WINDOW_SECONDS": ["4", "86401", "soon"],
     "TUNER_VERTEX_ENDPOINT": ["https://localhost:1", "localhost"],
     "TUNER_QUOTAS_ENDPOINT": ["https://localhost:1", "localhost:port"],
@@ -59,6 +60,7 @@ def test_every_variable_can_be_set() -> None:
             "TUNER_MAX_ATTEMPTS": "2",
             "TUNER_DAILY_CAP_USD": "0",
             "TUNER_MAX_UPLOAD_BYTES": "1000",
+            "TUNER_CONTACT": "ops@example.org",
             "TUNER_LOOKUP_WINDOW_SECONDS": "60",
             "TUNER_VERTEX_ENDPOINT": "localhost:8443",
             "TUNER_QUOTAS_ENDPOINT": "127.0.0.1:8443",
@@ -70,6 +72,7 @@ def test_every_variable_can_be_set() -> None:
     assert settings.preset == "smollm2-135m"
     assert (settings.max_attempts, settings.daily_cap_usd) == (2, 0)
     assert settings.max_upload_bytes == 1000
+    assert settings.contact == "ops@example.org"
     assert settings.lookup_window == timedelta(seconds=60)
     assert settings.vertex_endpoint == "localhost:8443"
     assert settings.quotas_endpoint == "127.0.0.1:8443"

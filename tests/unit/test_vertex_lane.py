@@ -9,7 +9,8 @@ from google.api_core import exceptions as google_exceptions
 
 from support.factories import NOW, a_run
 from tuner.lanes import Invalid, LaunchReply, NotAllowed, QuotaRefused, RateLimited, Unclear
-from tuner.lanes.vertex import VertexT4Lane
+from tuner.lanes.kinds import KINDS
+from tuner.lanes.vertex import VertexLane
 from tuner.quota import METRIC_CPUS, METRIC_T4
 from tuner.runs import Attempt
 
@@ -31,9 +32,9 @@ class JobService:
 def answer(error: Exception) -> LaunchReply:
     """What the lane makes of a create call that raises `error`."""
     service: Any = JobService(error)
-    lane = VertexT4Lane(
-        lambda region: service, project="p", deployment="tuner", image_uri="image",
-        service_account="training@p", environment={},
+    lane = VertexLane(
+        KINDS["vertex-t4"], lambda region: service, project="p", deployment="tuner",
+        image_uri="image", service_account="training@p", environment={},
     )  # fmt: skip
     attempt = Attempt(
         number=1, lane=lane.name, region="us-central1", claim_id="claim", display_name="adapter",

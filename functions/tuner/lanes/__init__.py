@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -116,12 +116,19 @@ class Lane(Protocol):
     """One kind of capacity."""
 
     name: str
+    #: What a job runs on, in words.
+    machine: str
+    #: Whether the platform keeps a job until there is a machine, and gives it up by itself.
+    queues: bool
 
     def needs(self, preset: str) -> Vector:
         """Amounts by quota metric that one job with `preset` draws on."""
 
     def estimate(self, run: Run) -> Estimate:
         """Time and price of one attempt."""
+
+    def max_wait(self, run: Run, attempt: Attempt) -> timedelta:
+        """How long a job that queues may look for a machine before the platform gives it up."""
 
     def launch(self, run: Run, attempt: Attempt, *, run_uri: str) -> LaunchReply:
         """Make exactly one create call; never repeats it."""

@@ -1,4 +1,4 @@
-"""Vertex AI CustomJobs on demand: n1-standard-4 with one NVIDIA T4.
+"""Vertex AI CustomJobs, on demand, Spot or Flex-start: one machine with one accelerator.
 
 API: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.customJobs
 A create call has no request id, so it is made once per intent, with a deadline and no retry by the
@@ -27,23 +27,15 @@ from tuner.lanes import (
     RateLimited,
     Unclear,
 )
-from tuner.quota import (
-    DEFAULT_BOOT_DISK_GB,
-    METRIC_CPUS,
-    METRIC_PD_SSD_GB,
-    METRIC_T4,
-    Vector,
-    refused_metrics,
-)
+from tuner.lanes.kinds import Kind
+from tuner.quota import DEFAULT_BOOT_DISK_GB, Vector, refused_metrics
 from tuner.runs import Attempt, Run
 
 _CREATE_SECONDS = 60.0
 _CALL_SECONDS = 30.0
 
-_MACHINE_TYPE = "n1-standard-4"
-_VCPUS = 4
-_PRICE = price_table().lanes["vertex-t4"]
-
+#: Flex-start gives up by itself after so long at most; Google takes up to seven days.
+_MAX_FLEX_WAIT = timedelta(days=7)
 #: Seconds before the first step (image, base model) and per example and epoch, by preset.
 _START_SECONDS = 600
 _SECONDS_PER_EXAMPLE = {"mistral-7b": 4.0, "smollm2-135m": 0.5}
@@ -78,13 +70,12 @@ _NOT_ALLOWED = (
 )
 
 
-class VertexT4Lane:
-    """The lane `vertex-t4`."""
-
-    name = "vertex-t4"
+class VertexLane:
+    """One of `KINDS`."""
 
     def __init__(
         self,
+        kind: Kind,
         jobs_client: Callable[[str], vertex.JobServiceClient],
         *,
         project: str,
@@ -94,6 +85,11 @@ class VertexT4Lane:
         environment: dict[str, str],
     ) -> None:
         """`jobs_client` takes a region; `environment` is passed to the container."""
+        self.name = kind.name
+        self.machine = kind.words
+        self.queues = kind.strategy == "FLEX_START"
+        self._kind = kind
+        self._price = price_table().lanes[kind.name]
         self._jobs_client = jobs_client
         self._project = project
         self._deployment = deployment
@@ -102,7 +98,7 @@ class VertexT4Lane:
         self._environment = environment
 
     def needs(self, preset: str) -> Vector:
-        return {METRIC_CPUS: _VCPUS, METRIC_T4: 1, METRIC_PD_SSD_GB: DEFAULT_BOOT_DISK_GB}
+        return self._kind.needs
 
     def estimate(self, run: Run) -> Estimate:
         epochs = run.request.hyperparameters.epochs or _DEFAULT_EPOCHS
@@ -110,10 +106,18 @@ class VertexT4Lane:
         seconds = round(_START_SECONDS + run.examples * epochs * per_example)
         return Estimate(
             seconds=seconds,
-            usd=round(seconds / 3600 * _PRICE.usd_per_hour, 2),
-            usd_per_hour=_PRICE.usd_per_hour,
+            usd=round(seconds / 3600 * self._price.usd_per_hour, 2),
+            usd_per_hour=self._price.usd_per_hour,
             prices_as_of=price_table().as_of,
         )
+
+    def max_wait(self, run: Run, attempt: Attempt) -> timedelta:
+        """To the run's deadline, or to when it moves on."""
+        left = run.deadline_at - attempt.intended_at
+        move_on = run.request.move_on_after.get(self.name)
+        if move_on is not None and run.request.lanes[-1] != self.name:
+            left = min(left, timedelta(seconds=move_on))
+        return min(max(left, timedelta(minutes=1)), _MAX_FLEX_WAIT)
 
     def launch(self, run: Run, attempt: Attempt, *, run_uri: str) -> LaunchReply:
         job = self._custom_job(run, attempt, run_uri)
@@ -185,8 +189,8 @@ class VertexT4Lane:
                 worker_pool_specs=[
                     vertex.WorkerPoolSpec(
                         machine_spec=vertex.MachineSpec(
-                            machine_type=_MACHINE_TYPE,
-                            accelerator_type=vertex.AcceleratorType.NVIDIA_TESLA_T4,
+                            machine_type=self._kind.machine_type,
+                            accelerator_type=vertex.AcceleratorType[self._kind.accelerator_type],
                             accelerator_count=1,
                         ),
                         replica_count=1,
@@ -207,11 +211,19 @@ class VertexT4Lane:
                         ),
                     )
                 ],
-                scheduling=vertex.Scheduling(timeout=timedelta(seconds=attempt.timeout_seconds)),
+                scheduling=self._scheduling(run, attempt),
                 service_account=self._service_account,
                 base_output_directory=vertex.GcsDestination(output_uri_prefix=run_uri),
             ),
         )
+
+    def _scheduling(self, run: Run, attempt: Attempt) -> vertex.Scheduling:
+        scheduling = vertex.Scheduling(timeout=timedelta(seconds=attempt.timeout_seconds))
+        if self._kind.strategy != "STANDARD":
+            scheduling.strategy = vertex.Scheduling.Strategy[self._kind.strategy]
+        if self.queues:
+            scheduling.max_wait_duration = self.max_wait(run, attempt)
+        return scheduling
 
 
 def unfinished_jobs(client: vertex.JobServiceClient, project: str, region: str) -> Iterable[Any]:
