@@ -27,9 +27,21 @@ class VertexControl:
 
     def __init__(self, endpoint: str, root_certificate_path: Path) -> None:
         """Connect lazily to `localhost:PORT`."""
-        self._channel: Any = grpc.secure_channel(
-            endpoint, grpc.ssl_channel_credentials(root_certificate_path.read_bytes())
+        self._take(
+            grpc.secure_channel(
+                endpoint, grpc.ssl_channel_credentials(root_certificate_path.read_bytes())
+            )
         )
+
+    @classmethod
+    def over(cls, channel: grpc.Channel) -> VertexControl:
+        """Steer whatever answers on a channel; `close` closes it."""
+        control = cls.__new__(cls)  # there is no endpoint to connect to
+        control._take(channel)
+        return control
+
+    def _take(self, channel: grpc.Channel) -> None:
+        self._channel: Any = channel
         self._call = self._channel.unary_unary(f"/{actions.SERVICE_NAME}/{actions.METHOD_NAME}")
 
     def set_quota(self, metric: str, region: str | None, value: int) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from pathlib import Path
 from threading import RLock
-from typing import Any, assert_never
+from typing import assert_never
 
-import grpc
 import msgspec
 from google.cloud import cloudquotas_v1
 from google.cloud.aiplatform_v1 import JobState
 
 from . import actions
-from .errors import ApiError, invalid_argument
+from .errors import invalid_argument
 from .faults import FaultQueue
 from .jobs import Job
 from .lifecycle import JobBook
 from .names import Project
 from .preferences import PreferenceBook
 from .quotas import QuotaBook
-from .rpc import CallCounter
+from .rpc import CallCounter, Service
 
 
 class ControlService:
@@ -32,7 +30,7 @@ class ControlService:
         project: Project,
         lock: RLock,
         jobs: JobBook,
-        log_path: Callable[[Job], Path],
+        log_path: Callable[[Job], str],
         quotas: QuotaBook,
         preferences: PreferenceBook,
         faults: FaultQueue,
@@ -49,23 +47,17 @@ class ControlService:
         self._calls = calls
         self._operations = operations
 
-    def handler(self) -> Any:
-        """Return gRPC's handler; requests and replies are JSON."""
+    def service(self) -> Service:
+        """Return what answers; requests and replies are JSON."""
+        return Service(actions.SERVICE_NAME, {actions.METHOD_NAME: self._answer})
 
-        def serve(request: bytes, context: grpc.ServicerContext) -> bytes | None:
-            try:
-                action = msgspec.json.decode(request, type=actions.AnyAction)
-                with self._lock:
-                    return msgspec.json.encode(self._apply(action))
-            except msgspec.ValidationError as exc:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
-            except ApiError as exc:
-                context.abort(exc.code, exc.message)
-            return None
-
-        return grpc.method_handlers_generic_handler(
-            actions.SERVICE_NAME, {actions.METHOD_NAME: grpc.unary_unary_rpc_method_handler(serve)}
-        )
+    def _answer(self, request: bytes) -> bytes:
+        try:
+            action = msgspec.json.decode(request, type=actions.AnyAction)
+        except msgspec.ValidationError as exc:
+            raise invalid_argument(str(exc)) from exc
+        with self._lock:
+            return msgspec.json.encode(self._apply(action))
 
     def _apply(self, action: actions.AnyAction) -> actions.Reply:
         match action:
@@ -142,8 +134,8 @@ class ControlService:
                     state=JobState(job.resource.state).name,
                     labels=dict(job.resource.labels),
                     hidden=job.hidden,
-                    pid=job.process.pid if job.process is not None else None,
-                    log_path=str(self._log_path(job)),
+                    pid=job.container.pid if job.container is not None else None,
+                    log_path=self._log_path(job),
                     error_message=job.resource.error.message,
                 )
                 for job in jobs

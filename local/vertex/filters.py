@@ -6,7 +6,7 @@ As in Google's filtering standard (AIP-160), OR binds more tightly than AND.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +15,29 @@ from .errors import invalid_argument
 Value = str | datetime | None | Mapping[str, str]
 Record = Mapping[str, Value]
 Predicate = Callable[[Record], bool]
+#: A text or a label that a record holds: its name, e.g. `labels.run_id`, and its value.
+Term = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A predicate over records, and where to look for those that match."""
+
+    matches: Predicate
+    #: A record that matches holds at least one term of each; none where nothing is known.
+    clues: tuple[frozenset[Term], ...] = ()
+
+    def __call__(self, record: Record) -> bool:
+        return self.matches(record)
+
+
+def terms(record: Record) -> Iterator[Term]:
+    """Yield every term that a record holds."""
+    for name, value in record.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", label) for key, label in value.items())
 
 
 @dataclass(frozen=True)
@@ -55,15 +78,15 @@ _ORDERINGS: Mapping[str, Callable[[datetime, datetime], bool]] = {
 }
 
 
-def parse_filter(text: str, fields: Fields) -> Predicate:
-    """Turn a filter into a predicate over records; an empty filter matches everything.
+def parse_filter(text: str, fields: Fields) -> Filter:
+    """Turn a text into a filter; an empty one matches everything.
 
     Raises:
         ApiError: INVALID_ARGUMENT: malformed, an unknown field, or a value of the wrong kind.
     """
     tokens = _tokenize(text)
     if not tokens:
-        return lambda record: True
+        return Filter(lambda record: True)
     return _Parser(tokens, fields).parse()
 
 
@@ -96,30 +119,38 @@ class _Parser:
         self._position = 0
         self._fields = fields
 
-    def parse(self) -> Predicate:
-        predicate = self._conjunction()
+    def parse(self) -> Filter:
+        whole = self._conjunction()
         if self._position < len(self._tokens):
             raise invalid_argument(
                 f"Invalid filter: unexpected {self._tokens[self._position].text!r}."
             )
-        return predicate
+        return whole
 
-    def _conjunction(self) -> Predicate:
+    def _conjunction(self) -> Filter:
         parts = [self._disjunction()]
         while self._take("word", "AND"):
             parts.append(self._disjunction())
-        return lambda record: all(part(record) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        clues = tuple(clue for part in parts for clue in part.clues)
+        return Filter(lambda record: all(part(record) for part in parts), clues)
 
-    def _disjunction(self) -> Predicate:
+    def _disjunction(self) -> Filter:
         parts = [self._negation()]
         while self._take("word", "OR"):
             parts.append(self._negation())
-        return lambda record: any(part(record) for part in parts)
+        if len(parts) == 1:
+            return parts[0]
+        # Matches are where one clue of each part leads; where a part has none, anywhere.
+        known = all(part.clues for part in parts)
+        clues = (frozenset().union(*(part.clues[0] for part in parts)),) if known else ()
+        return Filter(lambda record: any(part(record) for part in parts), clues)
 
-    def _negation(self) -> Predicate:
+    def _negation(self) -> Filter:
         if self._take("word", "NOT"):
             negated = self._negation()
-            return lambda record: not negated(record)
+            return Filter(lambda record: not negated(record))
         if self._take("operator", "("):
             inner = self._conjunction()
             if not self._take("operator", ")"):
@@ -127,7 +158,7 @@ class _Parser:
             return inner
         return self._comparison()
 
-    def _comparison(self) -> Predicate:
+    def _comparison(self) -> Filter:
         name = self._next("a field")
         if name.kind != "word":
             raise invalid_argument(f"Invalid filter: expected a field, found {name.text!r}.")
@@ -146,10 +177,10 @@ class _Parser:
         if field is None or (key and not isinstance(field, Labels)):
             raise invalid_argument(f"Invalid filter: unknown field {name.text!r}.")
         if isinstance(field, Labels):
-            return _label_predicate(field_name, key, operator.text, value)
+            return _label_filter(field_name, key, operator.text, value)
         if isinstance(field, Time):
-            return _time_predicate(field_name, operator.text, value.text)
-        return _text_predicate(field_name, operator.text, value.text, field.choices)
+            return _time_filter(field_name, operator.text, value.text)
+        return _text_filter(field_name, operator.text, value.text, field.choices)
 
     def _take(self, kind: str, text: str) -> bool:
         found = self._position < len(self._tokens) and (
@@ -165,16 +196,17 @@ class _Parser:
         return self._tokens[self._position - 1]
 
 
-def _text_predicate(name: str, operator: str, value: str, choices: frozenset[str]) -> Predicate:
+def _text_filter(name: str, operator: str, value: str, choices: frozenset[str]) -> Filter:
     if operator not in ("=", "!="):
         raise invalid_argument(f"Invalid filter: {name} supports = and != only.")
     if choices and value not in choices:
         raise invalid_argument(f"Invalid filter: {value!r} is not a value of {name}.")
-    wanted = operator == "="
-    return lambda record: (record[name] == value) is wanted
+    if operator == "=":
+        return Filter(lambda record: record[name] == value, (frozenset({(name, value)}),))
+    return Filter(lambda record: record[name] != value)
 
 
-def _time_predicate(name: str, operator: str, text: str) -> Predicate:
+def _time_filter(name: str, operator: str, text: str) -> Filter:
     compare = _ORDERINGS.get(operator)
     try:
         time = datetime.fromisoformat(text)
@@ -188,23 +220,24 @@ def _time_predicate(name: str, operator: str, text: str) -> Predicate:
         held = record[name]
         return isinstance(held, datetime) and compare(held, bound)
 
-    return matches
+    return Filter(matches)
 
 
-def _label_predicate(name: str, key: str, operator: str, value: _Token) -> Predicate:
+def _label_filter(name: str, key: str, operator: str, value: _Token) -> Filter:
     def labels(record: Record) -> Mapping[str, str]:
         held = record[name]
         return held if isinstance(held, Mapping) else {}
 
     if operator == ":":
         if key and value == _Token("word", "*"):
-            return lambda record: key in labels(record)
+            return Filter(lambda record: key in labels(record))
         if not key and value.text != "*":
-            return lambda record: value.text in labels(record)
+            return Filter(lambda record: value.text in labels(record))
     elif key and operator == "=":
-        return lambda record: labels(record).get(key) == value.text
+        clue = frozenset({(f"{name}.{key}", value.text)})
+        return Filter(lambda record: labels(record).get(key) == value.text, (clue,))
     elif key and operator == "!=":
-        return lambda record: labels(record).get(key) != value.text
+        return Filter(lambda record: labels(record).get(key) != value.text)
     raise invalid_argument(f'Invalid filter: use {name}.key="value", {name}.key:* or {name}:key.')
 
 

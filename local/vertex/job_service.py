@@ -102,13 +102,10 @@ class JobService:
 
     def _list(self, request: Any) -> Any:
         parent = self._project.parent(self._project.region(request.parent))
-        matches = parse_filter(request.filter, _FILTER_FIELDS)
+        wanted = parse_filter(request.filter, _FILTER_FIELDS)
         with self._lock:
-            jobs = [
-                job
-                for job in self._jobs.newest_first()
-                if job.name.startswith(f"{parent}/") and matches(job.record())
-            ]
+            found = self._jobs.matching(wanted)
+            jobs = [job for job in found if job.name.startswith(f"{parent}/")]
             first_page = not request.page_token
             if jobs and first_page and self._faults.take("ListCustomJobs", LIST_JOBS_ONLY):
                 jobs = jobs[1:]
@@ -137,5 +134,5 @@ class JobService:
 
 
 def _copy(job: Job) -> Any:
-    # gRPC serializes after the lock is given up.
+    # The reply is serialized after the lock is given up.
     return aiplatform_v1.CustomJob(job.resource)

@@ -1,10 +1,8 @@
-"""A job as the server keeps it, and what a job's container finds in its environment."""
+"""A job as the server keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +12,7 @@ from google.cloud.aiplatform_v1 import JobState
 from .endings import Ending, Plan
 from .filters import Record
 from .machines import demand
-from .processes import JobProcess
+from .ports import Container
 
 TERMINAL_STATES = frozenset(
     {
@@ -38,8 +36,8 @@ class Job:
     plan: Plan = Plan.RUN
     #: Not created yet as far as any API call can see.
     hidden: bool = False
-    process: JobProcess | None = None
-    #: Decided before the process ends; None leaves it to the exit status.
+    container: Container | None = None
+    #: Decided before the container ends; None leaves it to the exit status.
     ending: Ending | None = None
 
     @property
@@ -111,48 +109,3 @@ class _JobDocument(msgspec.Struct, kw_only=True):
     project_id: str
     plan: Plan
     hidden: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSettings:
-    """How jobs are run. `command` stands in for the image and its entrypoint."""
-
-    state_dir: Path
-    command: Sequence[str]
-    #: All that a job's process inherits; nothing comes from the server's own environment.
-    environment: Mapping[str, str]
-    #: From SIGTERM to SIGKILL.
-    grace_seconds: float
-    #: How long a job is PENDING.
-    provision_seconds: float
-
-    def log_path(self, job: Job) -> Path:
-        """Return the file that holds a job's output."""
-        return self.state_dir / "logs" / f"{job.job_id}.log"
-
-    def work_dir(self, job: Job) -> Path:
-        """Return the directory that a job starts in."""
-        return self.state_dir / "work" / job.job_id
-
-
-def container_environment(job: Job, base: Mapping[str, str]) -> dict[str, str]:
-    """Return a job's whole environment: `base`, Vertex's own variables, the container spec's."""
-    spec = job.resource.job_spec
-    environment = {
-        **base,
-        "CLOUD_ML_JOB_ID": job.job_id,
-        "CLOUD_ML_PROJECT_ID": job.project_id,
-    }
-    output = spec.base_output_directory.output_uri_prefix.rstrip("/")
-    if output:
-        environment["AIP_MODEL_DIR"] = f"{output}/model/"
-        environment["AIP_CHECKPOINT_DIR"] = f"{output}/checkpoints/"
-        environment["AIP_TENSORBOARD_LOG_DIR"] = f"{output}/logs/"
-    for variable in spec.worker_pool_specs[0].container_spec.env:
-        environment[variable.name] = variable.value
-    return environment
-
-
-def job_arguments(job: Job) -> list[str]:
-    """Return the arguments that the container spec adds to the entrypoint."""
-    return list(job.resource.job_spec.worker_pool_specs[0].container_spec.args)

@@ -36,12 +36,12 @@ from .endings import (
     planned_ending,
 )
 from .errors import failed_precondition, not_found, quota_exceeded
-from .jobs import Job, JobSettings, container_environment, job_arguments
+from .filters import Filter
+from .job_index import JobIndex
+from .jobs import Job
 from .machines import Strategy
-from .processes import JobProcess
+from .ports import StartContainer, Store, Worker
 from .quotas import QuotaBook
-from .store import Store
-from .worker import Worker
 
 _KIND = "job"
 _DEFAULT_MAX_WAIT = timedelta(hours=24)
@@ -57,29 +57,45 @@ class JobBook:
         quotas: QuotaBook,
         worker: Worker,
         clock: Callable[[], datetime],
-        settings: JobSettings,
+        start_container: StartContainer,
+        *,
+        grace_seconds: float,
+        provision_seconds: float,
     ) -> None:
-        """Read the jobs; those that ran when the server ended have lost their node."""
+        """Read the jobs; those that ran when the server ended have lost their node.
+
+        Args:
+            grace_seconds: from a cancelled job's SIGTERM to its SIGKILL.
+            provision_seconds: how long a job is PENDING.
+        """
         self._store = store
         self._lock = lock
         self._quotas = quotas
         self._worker = worker
         self._clock = clock
-        self._settings = settings
+        self._start_container = start_container
+        self._grace_seconds = grace_seconds
+        self._provision_seconds = provision_seconds
         self._closing = False
         #: Whether new jobs wait in QUEUED until they are released.
         self.hold_new_jobs = False
         jobs = [Job.from_json(body) for body in store.bodies(_KIND)]
-        self._jobs = {job.name: job for job in sorted(jobs, key=lambda job: job.sequence)}
+        self._jobs = JobIndex()
         self._next_sequence = max((job.sequence for job in jobs), default=0) + 1
-        for job in jobs:
+        for job in sorted(jobs, key=lambda job: job.sequence):
+            self._jobs.put(job)
             self._recover(job)
 
     def newest_first(self, *, hidden: bool = False) -> list[Job]:
         """Return the jobs, newest first, with `hidden` also those that no call can see yet."""
         with self._lock:
-            jobs = [job for job in self._jobs.values() if hidden or not job.hidden]
+            jobs = [job for job in self._jobs if hidden or not job.hidden]
             return sorted(jobs, key=lambda job: -job.sequence)
+
+    def matching(self, wanted: Filter) -> list[Job]:
+        """Return the jobs that a filter selects and a call can see, newest first."""
+        with self._lock:
+            return [job for job in self._jobs.matching(wanted) if not job.hidden]
 
     def get(self, name: str, *, hidden: bool = False) -> Job:
         """Find a job by its canonical name.
@@ -102,8 +118,8 @@ class JobBook:
         with self._lock:
             in_use = [
                 job.demand()
-                for job in self._jobs.values()
-                if job.region == region and not job.finished and not job.hidden
+                for job in self._jobs.unfinished()
+                if job.region == region and not job.hidden
             ]
             exceeded = self._quotas.exceeded(job_demand, region, in_use)
         if exceeded:
@@ -138,7 +154,6 @@ class JobBook:
                 plan=plan,
                 hidden=hidden,
             )
-            self._jobs[job.name] = job
             self._move(job, JobState.JOB_STATE_QUEUED if waits else JobState.JOB_STATE_PENDING)
             self._schedule(job)
             return job
@@ -169,7 +184,7 @@ class JobBook:
                 raise failed_precondition(
                     f"The CustomJob {name!r} is not finished: cancel it before deleting it."
                 )
-            del self._jobs[name]
+            self._jobs.remove(job)
             self._store.delete(_KIND, name)
 
     def release(self, name: str) -> None:
@@ -197,9 +212,9 @@ class JobBook:
         with self._lock:
             job = self.get(name)
             self._expect(job, JobState.JOB_STATE_RUNNING)
-            if job.process is not None:
+            if job.container is not None:
                 job.ending = NODE_LOST
-                job.process.kill()
+                job.container.kill()
 
     def fail_before_start(self, name: str) -> None:
         """Fail a job whose container never ran."""
@@ -209,14 +224,14 @@ class JobBook:
             self._finish(job, FAILED_BEFORE_START)
 
     def close(self) -> None:
-        """Kill every job's process; the next start finds their node lost."""
+        """Kill every job's container; the next start finds their node lost."""
         with self._lock:
             self._closing = True
-            processes = [job.process for job in self._jobs.values() if job.process is not None]
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.join()
+            containers = [job.container for job in self._jobs if job.container is not None]
+        for container in containers:
+            container.kill()
+        for container in containers:
+            container.join()
 
     def _take_sequence(self) -> int:
         self._next_sequence += 1
@@ -235,9 +250,7 @@ class JobBook:
         if job.hidden:
             return
         if job.resource.state == JobState.JOB_STATE_PENDING:
-            self._worker.call(
-                lambda: self._start(job), after_seconds=self._settings.provision_seconds
-            )
+            self._worker.call(lambda: self._start(job), after_seconds=self._provision_seconds)
         elif job.resource.state == JobState.JOB_STATE_QUEUED:
             self._schedule_end_of_wait(job)
 
@@ -265,14 +278,8 @@ class JobBook:
             # Stored first: a job that the store calls PENDING has never run.
             self._move(job, JobState.JOB_STATE_RUNNING)
             try:
-                job.process = JobProcess(
-                    [*self._settings.command, *job_arguments(job)],
-                    environment=container_environment(job, self._settings.environment),
-                    work_dir=self._settings.work_dir(job),
-                    log_path=self._settings.log_path(job),
-                    on_exit=lambda status: self._exited(job, status),
-                )
-            except (OSError, ValueError):  # ValueError: a null byte in an argument
+                job.container = self._start_container(job, lambda status: self._exited(job, status))
+            except (OSError, ValueError):
                 self._finish(job, FAILED_BEFORE_START)
                 return
             if "timeout" in job.resource.job_spec.scheduling:
@@ -288,17 +295,17 @@ class JobBook:
 
     def _end_early(self, job: Job, ending: Ending) -> None:
         self._move(job, JobState.JOB_STATE_CANCELLING)
-        process = job.process
-        if process is None:
+        container = job.container
+        if container is None:
             self._worker.call(lambda: self._finish(job, ending))
             return
         job.ending = job.ending or ending
-        process.terminate()
-        self._worker.call(process.kill, after_seconds=self._settings.grace_seconds)
+        container.terminate()
+        self._worker.call(container.kill, after_seconds=self._grace_seconds)
 
     def _exited(self, job: Job, status: int) -> None:
         with self._lock:
-            job.process = None
+            job.container = None
             if self._closing:
                 return
             self._finish(job, job.ending or ending_of(status))
@@ -317,6 +324,7 @@ class JobBook:
             job.resource.start_time = now
         if job.finished:
             job.resource.end_time = now
+        self._jobs.put(job)
         self._store.put(_KIND, job.name, job.to_json())
 
     def _expect(self, job: Job, *states: JobState) -> None:

@@ -20,8 +20,8 @@ from google.cloud import cloudquotas_v1
 
 from .errors import aborted, already_exists, failed_precondition, invalid_argument, not_found
 from .names import REGIONS, SERVICE, Project
+from .ports import Store
 from .quotas import UNLIMITED, Quota, QuotaBook
-from .store import Store
 
 _KIND = "preference"
 _ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")

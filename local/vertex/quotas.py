@@ -11,7 +11,7 @@ import msgspec
 from .errors import invalid_argument, not_found
 from .machines import PD_SSD_METRIC, full_metric, metric_name, metric_suffixes
 from .names import REGIONS
-from .store import Store
+from .ports import Store
 
 UNLIMITED = -1
 DEFAULT_PD_SSD_GB = 500

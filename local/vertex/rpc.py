@@ -1,10 +1,10 @@
-"""The RPCs of a service over Google's own types: counted, and failed where a fault is queued."""
+"""What answers a service's calls: counted, and failed where a fault is queued."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,32 +48,54 @@ class CallCounter:
             return dict(self._calls)
 
 
-def service_handler(
-    service: str,
+#: Turns a request's bytes into the reply's; raises ApiError where the call is refused.
+Answer = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What answers each method of a service, whatever carries the calls."""
+
+    name: str
+    answers: Mapping[str, Answer]
+
+
+def google_service(
+    name: str,
     methods: Iterable[Method],
     *,
     calls: CallCounter,
     faults: FaultQueue,
     project_number: str,
-) -> Any:
+) -> Service:
+    """Return a service whose calls are counted, and fail where a fault is queued."""
+
+    def answer(method: Method) -> Answer:
+        def answered(request: bytes) -> bytes:
+            calls.add(method.name)
+            asked = method.request_type.deserialize(request)
+            return _serialize(_answer(method, asked, faults, project_number))
+
+        return answered
+
+    return Service(name, {method.name: answer(method) for method in methods})
+
+
+def grpc_handler(service: Service) -> Any:
     """Return gRPC's handler for the methods of a service."""
 
-    def handler(method: Method) -> Any:
-        def serve(request: Any, context: grpc.ServicerContext) -> Any:
-            calls.add(method.name)
+    def handler(answer: Answer) -> Any:
+        def serve(request: bytes, context: grpc.ServicerContext) -> bytes | None:
             try:
-                return _answer(method, request, faults, project_number)
+                return answer(request)
             except ApiError as exc:
                 context.abort(exc.code, exc.message)
+            return None
 
-        return grpc.unary_unary_rpc_method_handler(
-            serve,
-            request_deserializer=method.request_type.deserialize,
-            response_serializer=_serialize,
-        )
+        return grpc.unary_unary_rpc_method_handler(serve)
 
     return grpc.method_handlers_generic_handler(
-        service, {method.name: handler(method) for method in methods}
+        service.name, {name: handler(answer) for name, answer in service.answers.items()}
     )
 
 

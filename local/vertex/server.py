@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,22 +10,18 @@ from typing import Any
 
 import grpc
 
-from . import job_service, quota_service
+from .containers import ProcessContainers
 from .control import VertexControl
-from .control_service import ControlService
-from .faults import FaultQueue
-from .jobs import JobSettings
-from .lifecycle import JobBook
 from .names import Project
-from .preferences import PreferenceBook
-from .quotas import Quota, QuotaBook
-from .rpc import CallCounter, service_handler
+from .quotas import Quota
+from .rpc import grpc_handler
+from .services import DEFAULT_GRACE_SECONDS, DEFAULT_PROJECT_NUMBER, Services
 from .store import Store
 from .tls import ensure_certificate
 from .worker import Worker
 
-DEFAULT_PROJECT_NUMBER = "123456789012"
-DEFAULT_GRACE_SECONDS = 5.0
+__all__ = ["DEFAULT_GRACE_SECONDS", "DEFAULT_PROJECT_NUMBER", "VertexServer", "utc_now"]
+
 _THREADS = 16
 
 
@@ -78,49 +73,30 @@ class VertexServer:
         self._store = Store(state_dir)
         self._worker = Worker()
         self._closed = False
-        lock = threading.RLock()
-        project = Project(number=project_number, project_id=project_id)
-        quota_book = QuotaBook(self._store, lock, quotas)
-        preferences = PreferenceBook(self._store, lock, quota_book, project, clock)
-        settings = JobSettings(
-            state_dir=state_dir.resolve(),
-            command=job_command,
-            environment=job_environment or {},
+        containers = ProcessContainers(
+            state_dir=state_dir.resolve(), command=job_command, environment=job_environment or {}
+        )
+        services = Services(
+            project=Project(number=project_number, project_id=project_id),
+            store=self._store,
+            worker=self._worker,
+            clock=clock,
+            start_container=containers.start,
+            log_path=containers.log_path,
+            quotas=quotas,
             grace_seconds=grace_seconds,
             provision_seconds=provision_seconds,
         )
-        faults = FaultQueue()
-        self._jobs = JobBook(self._store, lock, quota_book, self._worker, clock, settings)
-        calls = CallCounter()
-        job_methods = job_service.JobService(project, self._jobs, faults, lock).methods()
-        quota_methods = quota_service.QuotaService(project, quota_book, preferences).methods()
-        control = ControlService(
-            project=project,
-            lock=lock,
-            jobs=self._jobs,
-            log_path=settings.log_path,
-            quotas=quota_book,
-            preferences=preferences,
-            faults=faults,
-            calls=calls,
-            operations=frozenset(method.name for method in [*job_methods, *quota_methods]),
-        )
-        handlers = [
-            service_handler(
-                name, methods, calls=calls, faults=faults, project_number=project_number
-            )
-            for name, methods in (
-                (job_service.SERVICE_NAME, job_methods),
-                (quota_service.SERVICE_NAME, quota_methods),
-            )
-        ]
+        self._jobs = services.jobs
         key, certificate = key_path.read_bytes(), self.root_certificate_path.read_bytes()
         self._grpc: Any = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="vertex-rpc"),
             # Without this a second server could share the port and take half of the calls.
             options=[("grpc.so_reuseport", 0)],
         )
-        self._grpc.add_generic_rpc_handlers((*handlers, control.handler()))
+        self._grpc.add_generic_rpc_handlers(
+            [grpc_handler(service) for service in [*services.google, services.control]]
+        )
         try:
             self.port: int = self._grpc.add_secure_port(
                 f"127.0.0.1:{port}", grpc.ssl_server_credentials([(key, certificate)])

@@ -10,7 +10,7 @@ from google.cloud import cloudquotas_v1
 from local.vertex.control import FaultKind
 from local.vertex.names import REGIONS
 from local.vertex.quotas import Quota
-from support.vertex_servers import CPUS, QUOTA_PARENT, REGION, T4_GPUS, open_quotas, vertex
+from support.vertex_servers import CPUS, QUOTA_PARENT, REGION, T4_GPUS, open_quotas
 
 SERVICE = "aiplatform.googleapis.com"
 T4_QUOTA_ID = "CustomModelTrainingT4GPUsPerProjectPerRegion"
@@ -18,8 +18,8 @@ DECREASE = cloudquotas_v1.QuotaSafetyCheck.QUOTA_DECREASE_PERCENTAGE_TOO_HIGH
 
 
 @pytest.fixture
-def server(tmp_path):
-    with vertex(tmp_path / "state") as connected:
+def server(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state") as connected:
         yield connected
 
 
@@ -120,9 +120,9 @@ def test_quota_infos_live_in_the_global_location(server, parent):
         server.quotas.list_quota_infos(parent=parent)
 
 
-def test_an_initial_quota_replaces_the_new_projects(tmp_path):
+def test_an_initial_quota_replaces_the_new_projects(open_vertex, tmp_path):
     quota = Quota(metric=CPUS, quota_id="Cpus", elsewhere=4, regions={REGION: 8})
-    with vertex(tmp_path / "state", quotas=[quota]) as server:
+    with open_vertex(tmp_path / "state", quotas=[quota]) as server:
         assert values(infos(server)[CPUS]) == [({"region": REGION}, 8), ({}, 4)]
 
 
@@ -282,6 +282,7 @@ def test_the_dimensions_of_a_preference_are_immutable(server):
 
 def test_preferences_are_listed_oldest_first_and_filtered(server):
     ask(server)
+    server.tick()
     ask(server, preference(region="europe-west4"), "t4-europe-west4")
     server.control.grant("t4-us-central1")
 

@@ -13,19 +13,21 @@ from google.rpc import code_pb2
 from local.vertex.server import DEFAULT_PROJECT_NUMBER
 from support import wait
 from support.vertex_servers import (
+    EXITS_WITH_3,
+    IGNORES_SIGTERM,
+    KILLS_ITSELF,
     PARENT,
     STATES,
     WAIT_FOR_A_SIGNAL,
     custom_job,
     is_alive,
     open_quotas,
-    vertex,
 )
 
 
 @pytest.fixture
-def server(tmp_path):
-    with vertex(tmp_path / "state", job_environment={"BASE": "base"}) as connected:
+def server(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state", job_environment={"BASE": "base"}) as connected:
         open_quotas(connected.control)
         yield connected
 
@@ -48,12 +50,18 @@ def test_a_job_can_be_read_by_project_id_and_by_number(server):
 
 
 def test_a_job_that_exits_with_zero_succeeds(server):
-    job = server.until(server.run("print('trained')"), "SUCCEEDED")
+    job = server.until(server.run(), "SUCCEEDED")
     assert job.create_time <= job.start_time <= job.end_time == job.update_time
     assert not job.error.code
+
+
+@pytest.mark.usefixtures("processes")
+def test_what_a_job_prints_is_in_its_log(server):
+    job = server.until(server.run("print('trained')"), "SUCCEEDED")
     assert server.log(job.name) == "trained\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_container_gets_its_environment_and_nothing_of_the_servers(server):
     code = "import os, json; print(json.dumps(dict(os.environ), sort_keys=True))"
     name = server.run(code, env={"MODE": "fast"}, output="gs://work/runs/run-1/")
@@ -71,6 +79,7 @@ def test_a_container_gets_its_environment_and_nothing_of_the_servers(server):
     }
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_an_output_directory_there_are_no_aip_variables(server):
     name = server.run("import os; print(sorted(k for k in os.environ if 'AIP' in k))", output=None)
     server.until(name, "SUCCEEDED")
@@ -79,10 +88,7 @@ def test_without_an_output_directory_there_are_no_aip_variables(server):
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [
-        ("import sys; sys.exit(3)", 3),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137),
-    ],
+    [(EXITS_WITH_3, 3), (KILLS_ITSELF, 137)],
 )
 def test_a_job_that_ends_badly_fails_with_vertex_text(server, code, status):
     job = server.until(server.run(code), "FAILED")
@@ -93,46 +99,54 @@ def test_a_job_that_ends_badly_fails_with_vertex_text(server, code, status):
     assert job.start_time <= job.end_time
 
 
-def test_a_command_that_does_not_exist_fails_the_job(tmp_path):
-    with vertex(tmp_path / "state", job_command=["/no/such/entrypoint"]) as server:
+@pytest.mark.usefixtures("processes")
+def test_a_command_that_does_not_exist_fails_the_job(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state", job_command=["/no/such/entrypoint"]) as server:
         open_quotas(server.control)
         job = server.until(server.run(), "FAILED")
         assert "status of 127" in job.error.message
 
 
-def test_a_cancelled_job_gets_sigterm_and_ends_cancelled(server):
+def test_a_cancelled_job_ends_cancelled_and_its_container_is_gone(server):
+    name = server.run(WAIT_FOR_A_SIGNAL)
+    server.until(name, "RUNNING")
+    runs = server.container(name)
+    server.jobs.cancel_custom_job(name=name)
+    job = server.until(name, "CANCELLED")
+    assert job.error.code == code_pb2.CANCELLED
+    assert not runs()
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_cancelled_job_gets_sigterm_and_may_save_what_it_has(server):
     code = (
         "import signal, sys\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(0)))\n"
         "print('ready', flush=True); signal.pause()"
     )
     name = server.run(code)
-    server.until(name, "RUNNING")
-    wait.until(lambda: "ready" in server.log(name))
+    server.until_ready(name)
     server.jobs.cancel_custom_job(name=name)
     job = server.until(name, "CANCELLED")
     assert job.error.code == code_pb2.CANCELLED
     assert server.log(name) == "ready\nsaved\n"
 
 
-def test_a_job_that_ignores_sigterm_is_cancelling_until_it_is_killed(tmp_path):
-    code = (
-        "import signal; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\n"
-        "print('ready', flush=True)\n"
-        "while True: signal.pause()"
-    )
-    with vertex(tmp_path / "state", grace_seconds=0.5) as server:
+def test_a_job_that_ignores_sigterm_is_cancelling_until_it_is_killed(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state", grace_seconds=0.5) as server:
         open_quotas(server.control)
-        name = server.run(code)
-        server.until(name, "RUNNING")
-        wait.until(lambda: "ready" in server.log(name))
+        name = server.run(IGNORES_SIGTERM)
+        server.until_ready(name)
+        runs = server.container(name)
         server.jobs.cancel_custom_job(name=name)
         assert server.get(name).state == STATES.JOB_STATE_CANCELLING
         server.jobs.cancel_custom_job(name=name)  # the second one does nothing
+        assert runs()
         assert server.until(name, "CANCELLED").error.code == code_pb2.CANCELLED
-        assert "no" in server.log(name)
+        assert not runs()
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_a_job_started_ends_with_it(server):
     child = "[sys.executable, '-c', 'import signal; signal.pause()']"
     name = server.run(f"import subprocess, sys; print(subprocess.Popen({child}).pid)")
@@ -157,13 +171,13 @@ def test_cancelling_a_finished_job_is_a_failed_precondition(server):
         server.jobs.cancel_custom_job(name=name)
 
 
-def test_a_job_past_its_timeout_expires_and_its_process_is_gone(server):
+def test_a_job_past_its_timeout_expires_and_its_container_is_gone(server):
     name = server.run(WAIT_FOR_A_SIGNAL, scheduling={"timeout": {"seconds": 1}})
     server.until(name, "RUNNING")
-    pid = server.pid(name)
+    runs = server.container(name)
     job = server.until(name, "EXPIRED")
     assert not job.error.code
-    assert not is_alive(pid)
+    assert not runs()
 
 
 def test_a_flex_start_job_expires_when_its_wait_is_over(server):
@@ -202,8 +216,8 @@ def test_a_job_that_does_not_exist_is_not_found(server):
         server.get(f"{PARENT}/customJobs/1")
 
 
-def test_another_project_is_denied_when_the_server_holds_one(tmp_path):
-    with vertex(tmp_path / "state", project_id="demo-project") as server:
+def test_another_project_is_denied_when_the_server_holds_one(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state", project_id="demo-project") as server:
         with pytest.raises(exceptions.PermissionDenied):
             server.create(custom_job(), parent="projects/other/locations/us-central1")
         assert server.names() == []
@@ -217,14 +231,15 @@ def test_calls_are_counted_by_method_refused_ones_included(server):
     assert server.control.snapshot().calls == {"CreateCustomJob": 1, "ListCustomJobs": 2}
 
 
-def test_times_come_from_the_servers_clock(tmp_path):
+def test_times_come_from_the_servers_clock(open_vertex, tmp_path):
     now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-    with vertex(tmp_path / "state", clock=lambda: now) as server:
+    with open_vertex(tmp_path / "state", clock=lambda: now) as server:
         open_quotas(server.control)
         job = server.until(server.run(), "SUCCEEDED")
         assert job.create_time == job.start_time == job.end_time == job.update_time == now
 
 
+@pytest.mark.usefixtures("processes")
 def test_logs_and_state_are_the_owners_alone(server):
     name = server.run()
     server.until(name, "SUCCEEDED")

@@ -9,13 +9,13 @@ from google.api_core import exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.vertex.filters import Fields, Labels, Text, Time, parse_filter
-from support.vertex_servers import PARENT, custom_job, open_quotas, vertex
+from local.vertex.filters import Fields, Labels, Text, Time, parse_filter, terms
+from support.vertex_servers import PARENT, custom_job, open_quotas
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with vertex(tmp_path_factory.mktemp("vertex") / "state") as connected:
+def server(open_vertex, tmp_path_factory):
+    with open_vertex(tmp_path_factory.mktemp("vertex") / "state") as connected:
         open_quotas(connected.control)
         connected.control.hold_new_jobs()
         for name, labels in (
@@ -158,3 +158,11 @@ records = st.fixed_dictionaries(
 def test_a_filter_means_what_its_parts_mean(expression, record):
     text, meaning = expression
     assert parse_filter(text, FIELDS)(record) is meaning(record)
+
+
+@given(st.recursive(atoms, combined, max_leaves=8), records)
+def test_a_match_holds_a_term_of_every_clue(expression, record):
+    parsed = parse_filter(expression[0], FIELDS)
+    if parsed(record):
+        held = set(terms(record))
+        assert all(held & clue for clue in parsed.clues)

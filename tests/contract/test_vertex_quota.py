@@ -19,7 +19,6 @@ from support.vertex_servers import (
     WAIT_FOR_A_SIGNAL,
     custom_job,
     open_quotas,
-    vertex,
 )
 
 PREFIX = "aiplatform.googleapis.com/"
@@ -29,8 +28,8 @@ PREEMPTIBLE_T4_GPUS = "custom_model_training_preemptible_nvidia_t4_gpus"
 
 
 @pytest.fixture
-def server(tmp_path):
-    with vertex(tmp_path / "state") as connected:
+def server(open_vertex, tmp_path):
+    with open_vertex(tmp_path / "state") as connected:
         yield connected
 
 
@@ -130,7 +129,8 @@ def test_flex_start_draws_on_the_preemptible_twins(server):
     ]
 
 
-def test_of_many_creates_at_once_as_many_pass_as_fit(tmp_path):
+@pytest.mark.usefixtures("threads")
+def test_of_many_creates_at_once_as_many_pass_as_fit(open_vertex, tmp_path):
     pause = threading.Event()
 
     def slow_clock() -> datetime:
@@ -139,7 +139,7 @@ def test_of_many_creates_at_once_as_many_pass_as_fit(tmp_path):
         pause.wait(0.005)
         return datetime.now(UTC)
 
-    with vertex(tmp_path / "state", clock=slow_clock) as server:
+    with open_vertex(tmp_path / "state", clock=slow_clock) as server:
         open_quotas(server.control, CPUS, PD_SSD)
         server.control.set_quota(T4_GPUS, None, 3)
         server.control.hold_new_jobs()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from google.api_core import exceptions
 
-from support.vertex_servers import PARENT, REGION, custom_job, open_quotas, vertex
+from support.vertex_servers import PARENT, REGION, custom_job, open_quotas
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with vertex(tmp_path_factory.mktemp("vertex") / "state") as connected:
+def server(open_vertex, tmp_path_factory):
+    with open_vertex(tmp_path_factory.mktemp("vertex") / "state") as connected:
         open_quotas(connected.control)
         connected.control.hold_new_jobs()
         yield connected

@@ -31,6 +31,13 @@ T4_GPUS = "custom_model_training_nvidia_t4_gpus"
 #: Runs the Python code that a job brings as its first argument.
 PYTHON_JOB = (sys.executable, "-I", "-c", "import sys; exec(sys.argv[1])")
 WAIT_FOR_A_SIGNAL = "import signal; signal.pause()"
+IGNORES_SIGTERM = (
+    "import signal; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\n"
+    "print('ready', flush=True)\n"
+    "while True: signal.pause()"
+)
+EXITS_WITH_3 = "import sys; sys.exit(3)"
+KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 STATES = aiplatform_v1.JobState
 
 
@@ -111,8 +118,30 @@ class Clients:
             jobs = {job.name: job.state for job in self.control.snapshot().jobs}
             return jobs[name] == f"JOB_STATE_{state}"
 
-        wait.until(reached, seconds)
+        self.wait(reached, seconds)
         return self.get(name)
+
+    def wait(self, condition: Callable[[], Any], seconds: float = 10) -> None:
+        """Wait until something is true."""
+        wait.until(condition, seconds)
+
+    def tick(self) -> None:
+        """Let the clock move on; a real one does so by itself."""
+
+    def until_ready(self, name: str) -> None:
+        """Wait until a job that prints `ready` can be signalled."""
+        self.until(name, "RUNNING")
+        self.wait(lambda: "ready" in self.log(name))
+
+    def container(self, name: str) -> Callable[[], bool]:
+        """Return what tells whether the container that a job has now still runs."""
+        pid = self.pid(name)
+        return lambda: is_alive(pid)
+
+    def ran(self, name: str) -> bool:
+        """Whether a job ever had a container."""
+        [path] = [job.log_path for job in self.control.snapshot().jobs if job.name == name]
+        return Path(path).exists()
 
     def log(self, name: str) -> str:
         """Return what a job printed."""
