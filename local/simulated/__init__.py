@@ -1,2 +1,4 @@
-"""Google's services in memory, for simulating days in seconds: held to the contract tests of the
-real ones."""
+"""Google's services in memory, for simulating days in seconds.
+
+Held to the contract tests of the real ones.
+"""

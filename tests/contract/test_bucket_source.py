@@ -17,7 +17,7 @@ import requests
 from google.api_core import exceptions
 
 from support import wait
-from support.storage_servers import BACKENDS, storage_client, storage_server
+from support.storage_servers import BACKENDS, on_a_server, storage_backend, storage_client
 from tuner.conversations import sources
 from tuner.conversations.containers import open_parts
 from tuner.conversations.sources import CHUNK_BYTES, BucketObject
@@ -28,15 +28,14 @@ LARGE = random.Random(1).randbytes(1 << 20) * 8
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def endpoint(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    with storage_server(folder, backend=request.param) as running:
+def backend(request, tmp_path_factory):
+    with storage_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
         yield running
 
 
 @pytest.fixture
-def bucket(endpoint):
-    return storage_client(endpoint).create_bucket(f"sources-{next(_buckets)}")
+def bucket(backend):
+    return backend.client().create_bucket(f"sources-{next(_buckets)}")
 
 
 @pytest.fixture(autouse=True)
@@ -192,10 +191,11 @@ def _quick_retries(monkeypatch):
     monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda seconds: None)
 
 
+@on_a_server
 @pytest.mark.usefixtures("_quick_retries")
-def test_a_download_goes_on_where_it_broke_off(endpoint, bucket):
+def test_a_download_goes_on_where_it_broke_off(backend, bucket):
     session = CutReplies([1, 100_000, 0, 5_000_000])
-    source = stored(bucket, LARGE, through=storage_client(endpoint, session))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, session))
     source.drain()
     assert source.sha256 == hashlib.sha256(LARGE).hexdigest()
     assert session.ranges == [
@@ -203,22 +203,24 @@ def test_a_download_goes_on_where_it_broke_off(endpoint, bucket):
     ]  # fmt: skip
 
 
+@on_a_server
 @pytest.mark.usefixtures("_quick_retries")
-def test_failures_count_only_while_no_byte_arrives(endpoint, bucket):
+def test_failures_count_only_while_no_byte_arrives(backend, bucket):
     session = CutReplies([10] * 50)
-    source = stored(bucket, LARGE, through=storage_client(endpoint, session))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, session))
     source.drain()
     assert len(session.ranges) == 51
 
     session = CutReplies([10, *[0] * 50])
-    source = stored(bucket, LARGE, through=storage_client(endpoint, session))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, session))
     with pytest.raises(ConnectionError, match="reset by peer"):
         source.drain()
     assert len(session.ranges) == 8
 
 
+@on_a_server
 @pytest.mark.usefixtures("_quick_retries")
-def test_what_comes_in_several_replies_is_compared_with_what_is_stored(endpoint, bucket):
+def test_what_comes_in_several_replies_is_compared_with_what_is_stored(backend, bucket):
     class Falsifies(CutReplies):
         def request(self, method, url, *arguments, **options):
             reply = super().request(method, url, *arguments, **options)
@@ -227,12 +229,13 @@ def test_what_comes_in_several_replies_is_compared_with_what_is_stored(endpoint,
                 reply.raw.stream = lambda *_, **__: iter([rest[:-1] + b"\0"])
             return reply
 
-    source = stored(bucket, LARGE, through=storage_client(endpoint, Falsifies([1000])))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, Falsifies([1000])))
     with pytest.raises(OSError, match="CRC32C"):
         source.drain()
 
 
-def test_closing_ends_a_download_that_is_about_to_try_again(endpoint, bucket, monkeypatch):
+@on_a_server
+def test_closing_ends_a_download_that_is_about_to_try_again(backend, bucket, monkeypatch):
     sleeps, is_closed = threading.Event(), threading.Event()
 
     def sleep(seconds):
@@ -242,7 +245,7 @@ def test_closing_ends_a_download_that_is_about_to_try_again(endpoint, bucket, mo
     monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", sleep)
     monkeypatch.setattr(sources, "_CLOSE_SECONDS", 0.1)
     session = CutReplies([0] * 50)
-    source = stored(bucket, LARGE, through=storage_client(endpoint, session))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, session))
     source.chunks()
     assert sleeps.wait(10)
     source.close()
@@ -251,7 +254,8 @@ def test_closing_ends_a_download_that_is_about_to_try_again(endpoint, bucket, mo
     assert len(session.ranges) == 2
 
 
-def test_closing_does_not_wait_for_the_network(endpoint, bucket, monkeypatch):
+@on_a_server
+def test_closing_does_not_wait_for_the_network(backend, bucket, monkeypatch):
     monkeypatch.setattr(sources, "_CLOSE_SECONDS", 0.1)
 
     class Stalls(CutReplies):
@@ -264,7 +268,7 @@ def test_closing_does_not_wait_for_the_network(endpoint, bucket, monkeypatch):
             return super().request(method, url, *arguments, **options)
 
     session = Stalls()
-    source = stored(bucket, LARGE, through=storage_client(endpoint, session))
+    source = stored(bucket, LARGE, through=storage_client(backend.endpoint, session))
     source.chunks()
     began = time.monotonic()
     source.close()

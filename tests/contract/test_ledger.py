@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from support.lossy_proxy import lossy_proxy
-from support.storage_servers import BACKENDS, storage_client, storage_server
+from support.storage_servers import BACKENDS, on_a_server, storage_backend, storage_client
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.events import Events
 from tuner.ledger import Ledger
@@ -26,15 +26,14 @@ _buckets = itertools.count(1)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def endpoint(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    with storage_server(folder, backend=request.param) as running:
+def backend(request, tmp_path_factory):
+    with storage_backend(request.param, tmp_path_factory.mktemp(request.param)) as running:
         yield running
 
 
 @pytest.fixture
-def bucket(endpoint):
-    return storage_client(endpoint).create_bucket(f"ledger-{next(_buckets)}")
+def bucket(backend):
+    return backend.client().create_bucket(f"ledger-{next(_buckets)}")
 
 
 @pytest.fixture
@@ -43,8 +42,8 @@ def ledger(bucket):
 
 
 @pytest.fixture
-def proxy(endpoint):
-    with lossy_proxy(endpoint) as running:
+def proxy(backend):
+    with lossy_proxy(backend.endpoint) as running:
         yield running
 
 
@@ -132,9 +131,10 @@ def test_forty_increments_at_once_lose_none(bucket):
     assert ledger_on(bucket).read_document("spend/day.json", DailySpend)[0].jobs == 40
 
 
-# -- lost replies --------------------------------------------------------------------------------
+# -- lost replies: the client asks again by itself, which is not simulated ----------------------
 
 
+@on_a_server
 def test_a_lost_reply_to_our_own_create_is_success(proxy, lossy):
     proxy.lose_reply("POST", "/upload/")
     stored, is_new = lossy.create(run_of())
@@ -143,6 +143,7 @@ def test_a_lost_reply_to_our_own_create_is_success(proxy, lossy):
     lossy.replace(stored, waiting(stored.run))
 
 
+@on_a_server
 def test_a_lost_reply_to_our_own_replace_is_success(proxy, lossy):
     stored, _ = lossy.create(run_of())
     proxy.lose_reply("POST", "/upload/")
@@ -151,6 +152,7 @@ def test_a_lost_reply_to_our_own_replace_is_success(proxy, lossy):
     assert lossy.read_open(stored.run.run_id) == replaced
 
 
+@on_a_server
 def test_a_lost_reply_and_another_writers_change_is_a_conflict(proxy, lossy, ledger):
     stored, _ = ledger.create(run_of())
     run_id = stored.run.run_id
@@ -176,6 +178,7 @@ def test_what_a_person_wrote_is_kept_as_it_is_and_guarded_like_a_record(ledger):
     assert ledger.read_text("config/nan.toml") == (b"", changed)
 
 
+@on_a_server
 def test_a_lost_reply_to_our_own_text_is_success(proxy, lossy):
     proxy.lose_reply("POST", "/upload/")
     made = lossy.write_text("config/nan.toml", b"x = 1", 0, content_type="text/plain")
@@ -260,6 +263,7 @@ def test_the_queue_tells_what_a_pass_needs_without_reading_a_record(ledger):
     assert (entry.lanes, entry.regions) == (("vertex-t4",), ("us-central1", "europe-west4"))
 
 
+@on_a_server
 def test_the_queue_goes_on_beyond_one_page(proxy, lossy):
     """Cloud Storage gives a thousand objects a page; the proxy makes it five."""
     for rerun in range(12):
@@ -336,6 +340,7 @@ def test_a_late_release_takes_nothing_from_the_next_holder(locks, time):
     assert locks.acquire("pass", lease_seconds=60) is None
 
 
+@on_a_server
 def test_a_lock_whose_reply_was_lost_is_held(proxy, lossy):
     proxy.lose_reply("POST", "/upload/")
     assert lossy.acquire("pass", lease_seconds=60) is not None

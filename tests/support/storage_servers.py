@@ -1,25 +1,54 @@
-"""fake-gcs-server for tests: the binary that one-machine mode runs, on both of its backends."""
+"""Cloud Storage for tests: fake-gcs-server, as one-machine mode runs it, and our own in memory."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # As the functions set it: without it each client's first use reads its bucket in the background.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
+import pytest
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from local import gcs
 from local.processes import accepts_connections, free_port
+from local.simulated.storage import MemoryStorage
 from support import wait
+from tuner.clock import utc_now
 
-BACKENDS = ("memory", "filesystem")
+#: fake-gcs-server's.
+SERVERS = ("memory", "filesystem")
+BACKENDS = (*SERVERS, "simulated")
+#: For tests of what happens between a client and a server, or of what a server does differently.
+on_a_server = pytest.mark.parametrize("backend", SERVERS, indirect=True)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a contract test's buckets lie; `client` makes another client of the same place."""
+
+    name: str
+    client: Callable[[], Any]
+    #: Of a server; a proxy or a session of one's own gets in between there.
+    endpoint: str = ""
+
+
+@contextmanager
+def storage_backend(name: str, state_dir: Path) -> Iterator[Backend]:
+    """One of BACKENDS, running."""
+    if name == "simulated":
+        yield Backend(name, MemoryStorage(utc_now).client)
+        return
+    with storage_server(state_dir, backend=name) as endpoint:
+        yield Backend(name, lambda: storage_client(endpoint), endpoint)
 
 
 def storage_client(endpoint: str, session: requests.Session | None = None) -> storage.Client:
