@@ -21,7 +21,7 @@ ARGS ?=
 product_tests := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/sdk)
 trainer_tests := $(wildcard tests/trainer)
 soak_tests := $(wildcard tests/soak/test_*.py)
-benchmarks := bench-converter bench-curation
+benchmarks := bench-converter bench-curation bench-waiting
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
 product_code := $(call with_python,functions/tuner console local bench) $(wildcard functions/*/main.py)

@@ -12,12 +12,13 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import groupby
 
 import msgspec
 
 from tuner.increases import Increase
-from tuner.ledger import QueueEntry
+from tuner.ledger import QueueEntry, reason_digest
 from tuner.quota import Vector, describe_amount, is_preemptible
 from tuner.snapshot import Snapshot
 
@@ -72,6 +73,11 @@ class Wait:
     next_check_at: datetime
     #: Equal for two waits that differ only in how much others use at the moment.
     key: str
+
+    @cached_property
+    def digest(self) -> str:
+        """What a waiting run's queue entry holds of its wait."""
+        return reason_digest(self.key)
 
 
 @dataclass(frozen=True, kw_only=True)

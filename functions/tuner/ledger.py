@@ -18,6 +18,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TypeVar
 
 import msgspec
@@ -72,6 +73,11 @@ class QueueEntry:
     waiting_since: datetime
     #: Digest of why the run waits; a pass that comes to the same answer writes nothing.
     reason_digest: str
+
+    @cached_property
+    def shape(self) -> str:
+        """Equal for runs that look for the same: lanes, patience, regions, preset."""
+        return f"{self.lanes} {self.move_on_after} {self.regions} {self.preset}"
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ pass runs at a time (a lease on `locks/admission`), tried when a request arrives
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from tuner import admission
@@ -46,9 +46,6 @@ MAX_LAUNCHES_A_MINUTE = 60
 
 _QUEUED = {RunState.REQUESTED, RunState.WAITING}
 
-#: What tells apart runs that look for different things: lanes, patience, regions, preset.
-Shape = tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], str]
-
 
 class Submitter:
     """Records requests and runs admission passes."""
@@ -79,7 +76,7 @@ class Submitter:
         self._clock = clock
         #: When create calls were made in the last minute, by any pass.
         self._launches: list[datetime] = []
-        self._decisions: dict[Shape, admission.Decision] = {}
+        self._decisions: dict[str, admission.Decision] = {}
 
     def record(self, request: TrainingRequest) -> Stored:
         """Put a request into the ledger; the same request again changes nothing."""
@@ -162,9 +159,9 @@ class Submitter:
             return
         self._book.begin_pass()
         self._decisions.clear()
-        places = {shape_of(entry): self._places(entry) for entry in queue}
-        snapshot = self._snapshot(places)
+        snapshot = self._snapshot({entry.shape: entry for entry in queue}.values())
         now = self._clock()
+        queue = [entry for entry in queue if not self._is_told(entry, snapshot)]
         for entry in sorted(queue, key=lambda e: admission.queue_order(e, now)):
             if self._clock() >= until or self._submits_too_fast():
                 return
@@ -182,16 +179,28 @@ class Submitter:
             book=self._book,
         )
 
-    def _snapshot(self, places: Mapping[Shape, list[Place]]) -> Snapshot:
+    def _snapshot(self, entries: Iterable[QueueEntry]) -> Snapshot:
         """One look at the project's quota for every kind of run in the queue."""
-        plans = [plan_of(found, preset, self._lanes) for (_, _, _, preset), found in places.items()]
+        places = [(self._places(entry), entry.preset) for entry in entries]
         refused = [
             place.known.last_refused_at
-            for found in places.values()
+            for found, _ in places
             for place in found
             if place.known.last_refused_at is not None
         ]
+        plans = [plan_of(found, preset, self._lanes) for found, preset in places]
         return self._quota().look(plans, refused_at=max(refused, default=None))
+
+    def _is_told(self, entry: QueueEntry, snapshot: Snapshot) -> bool:
+        """Whether a run waits already for what it would wait for now: most do, in most passes."""
+        if entry.state is not RunState.WAITING or entry.errors:
+            return False
+        decision = self._decisions.get(entry.shape)
+        if decision is None:
+            if not self._places(entry):
+                return False
+            decision = self._decide(entry, snapshot)
+        return isinstance(decision, admission.Wait) and entry.reason_digest == decision.digest
 
     def _consider(self, entry: QueueEntry, snapshot: Snapshot) -> Snapshot:
         """Launch, wait or reject; the snapshot with what was launched taken off."""
@@ -222,11 +231,10 @@ class Submitter:
 
     def _decide(self, entry: QueueEntry, snapshot: Snapshot) -> admission.Decision:
         """What becomes of a run; the same for all that look for the same, and decided once."""
-        now, shape = self._clock(), shape_of(entry)
-        known = self._decisions.get(shape)
+        known = self._decisions.get(entry.shape)
         if known is not None:
             return known
-        places = self._places(entry)
+        now, places = self._clock(), self._places(entry)
         if not places:
             raise KeyError(f"no lane of {', '.join(entry.lanes)} is known")
         for place in places:
@@ -235,7 +243,7 @@ class Submitter:
                 self._book.note_limits(place.lane, place.region, limits)
         decision = admission.decide_run(places, snapshot, waited=now - entry.waiting_since, now=now)
         if not any(entry.move_on_after):
-            self._decisions[shape] = decision
+            self._decisions[entry.shape] = decision
         return decision
 
     def _refuse(self, stored: Stored, reason: str) -> None:
@@ -256,7 +264,7 @@ class Submitter:
         return len(self._launches) >= MAX_LAUNCHES_A_MINUTE
 
     def _wait(self, entry: QueueEntry, reason: str, decision: admission.Wait | None) -> None:
-        digest = reason_digest(decision.key if decision else reason)
+        digest = decision.digest if decision else reason_digest(reason)
         if entry.state is RunState.WAITING and entry.reason_digest == digest:
             return
         stored = self._ledger.read_open(entry.run_id)
@@ -321,10 +329,6 @@ class Submitter:
             return self._lanes[lane].estimate(run).usd
         epochs = request.hyperparameters.epochs or recipe_of(request.preset).epochs
         return estimate(request.preset, receipt.tokens.total, epochs, lane).usd[1]
-
-
-def shape_of(entry: QueueEntry) -> Shape:
-    return entry.lanes, entry.move_on_after, entry.regions, entry.preset
 
 
 def _is_unsettled(entry: QueueEntry) -> bool:

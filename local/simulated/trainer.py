@@ -7,6 +7,7 @@ how it ends. Two that train one run at a time are a broken promise: they are not
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.api_core import exceptions as google_exceptions
@@ -67,6 +68,8 @@ class SimulatedTrainers:
     """Every job's trainer. `trained` and `violations` are what the promise is judged by."""
 
     storage: MemoryStorage
+    #: Is told of each job that begins to train.
+    on_training: Callable[[Training], None] = lambda training: None
     #: Attempts that began to train, as (run id, attempt, job id), in order.
     trained: list[tuple[str, int, str]] = field(default_factory=list)
     #: Runs that two jobs trained at one time.
@@ -99,9 +102,9 @@ class SimulatedTrainers:
         if any(other.orders.run_id == orders.run_id for other in self.training()):
             self.violations.append(orders.run_id)
         self.trained.append((orders.run_id, orders.attempt, job.job_id))
-        self._training[job.name] = Training(
-            job=job, bucket_name=bucket_name, prefix=prefix, orders=orders
-        )
+        training = Training(job=job, bucket_name=bucket_name, prefix=prefix, orders=orders)
+        self._training[job.name] = training
+        self.on_training(training)
 
     def training(self) -> list[Training]:
         """Every job that trains at the moment, oldest first."""
