@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from google.api_core import exceptions as google_exceptions
 from google.cloud.storage.fileio import BlobReader, BlobWriter
 
-from local.simulated.held import HeldObject
+from local.simulated.held import HeldObject, Refused
 from local.simulated.resumable import ResumableUpload
 
 if TYPE_CHECKING:
@@ -234,10 +234,8 @@ class MemoryBlob:
         retry: Any = None,
     ) -> bytes:
         """`end` is the last byte that is read."""
-        body = self._download(if_generation_match)
+        body = self._download(if_generation_match, start)
         if start is not None or end is not None:
-            if (start or 0) >= len(body):
-                raise google_exceptions.RequestRangeNotSatisfiable(f"bytes */{len(body)}")
             body = body[start or 0 : None if end is None else end + 1]
         elif not raw_download and self.content_encoding == "gzip":
             body = gzip.decompress(body)
@@ -274,10 +272,12 @@ class MemoryBlob:
             os.remove(filename)
             raise
 
-    def _download(self, match: int | None) -> bytes:
+    def _download(self, match: int | None, start: int | None) -> bytes:
         query = {"generation": self.generation, "match": match}
         with self.bucket.client.operation("download", self.bucket.name, self.name, **query) as held:
             found = held.bucket(self.bucket.name).find(self.name, **query)
+            if start is not None and start >= found.size:
+                raise Refused(416, "")
         if self._held is None:
             self._told = _TOLD_BY_A_DOWNLOAD
         self._held, self.generation = found, found.generation

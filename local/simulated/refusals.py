@@ -29,9 +29,10 @@ def refusal(
         return _of_a_resumable_upload(refused, method, url)
     text = refused.said
     if operation == "upload":
-        text = _document(refused) + _expected(refused, HTTPStatus.OK)
+        text = f"{_document(refused)}: {_told(refused, HTTPStatus.OK)}"
     elif operation == "download":  # in plain text
-        text += _expected(refused, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+        told = str(_told(refused, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT))
+        text = f"{text}: {told}" if text else told
     error: Exception = google_exceptions.from_http_status(refused.status, f"{method} {url}: {text}")
     return error
 
@@ -48,11 +49,13 @@ def _url(operation: str, bucket: str, name: str, query: dict[str, Any]) -> str:
         path = f"storage/v1/b/{source_bucket}/o/{_quoted(source_name)}"
         path += f"/copyTo/b/{bucket}/o/{_quoted(name)}"
     elif operation == "list":
-        path = f"{place}/o"
+        path, given = f"{place}/o", {"projection": "noAcl", **given}
     elif operation == "create":
         path = "storage/v1/b"
     else:
         path = f"{place}/o/{_quoted(name)}" if name else place
+        if operation == "get":
+            given["projection"] = "noAcl"
     if operation not in ("upload", "download"):
         given["prettyPrint"] = "false"
     return f"{_HOST}/{path}?{urlencode(given)}"
@@ -67,10 +70,6 @@ def _document(refused: Refused) -> str:
     return json.dumps(
         {"error": {"code": refused.status, "message": refused.said, "errors": [details]}}, indent=2
     )
-
-
-def _expected(refused: Refused, *expected: HTTPStatus) -> str:
-    return f": {_told(refused, *expected)}"
 
 
 def _told(refused: Refused, *expected: HTTPStatus) -> tuple[Any, ...]:

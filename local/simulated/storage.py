@@ -1,7 +1,7 @@
 """Cloud Storage in memory: what this product calls on Google's client, bucket and blob.
 
-Differs from the service: no retries, object versions, soft deletion, permissions or quotas; a
-listing is read page by page, as there, but its pages hold a thousand objects each, always.
+Differs from it: the client retries nothing; the service keeps no older versions, grants everything,
+and fills every page of a listing. What is not here raises AttributeError or TypeError.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ledger on a real server: who wins a write, what a lost reply means, what a lock holds."""
+"""The ledger on each storage: who wins a write, what a lost reply means, what a lock holds."""
 
 from __future__ import annotations
 
