@@ -24,20 +24,14 @@ from tuner.places import parse_result_name
 @cache
 def dependencies() -> tuple[Parts, Completion]:
     parts = Parts(os.environ)
-    lanes, book = Catalogue(parts.settings, parts.ledger), parts.lane_book()
+    settings, book = parts.settings, parts.lane_book()
+    lanes = Catalogue(settings, parts.ledger)
     return parts, Completion(
-        records=parts.records,
-        lanes=lanes,
-        book=book,
-        mover=Mover(
-            lanes=lanes, book=book, quota=lanes.quota_watch, regions=parts.settings.regions,
-            clock=utc_now,
-        ),
-        work_bucket=parts.work_bucket,
-        models_bucket=parts.bucket(parts.places.models_bucket_name),
-        places=parts.places,
-        max_attempts=parts.settings.max_attempts,
-        clock=utc_now,
+        records=parts.records, lanes=lanes, book=book,
+        mover=Mover(lanes=lanes, book=book, quota=lanes.quota_watch, regions=settings.regions,
+                    clock=utc_now),
+        work_bucket=parts.work_bucket, places=parts.places, max_attempts=settings.max_attempts,
+        models_bucket=parts.bucket(parts.places.models_bucket_name), clock=utc_now,
     )  # fmt: skip
 
 

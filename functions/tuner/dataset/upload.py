@@ -54,7 +54,7 @@ class DatasetUpload:
 
     def __init__(self, bucket: storage.Bucket, prefix: str) -> None:
         self._names = {part: f"{prefix}/{part}.jsonl" for part in PARTS}
-        self._files: dict[Part, BinaryIO] = {
+        self._files: dict[Part, BinaryIO | None] = {
             part: bucket.blob(name).open(
                 "wb",
                 chunk_size=_CHUNK_BYTES,
@@ -66,15 +66,32 @@ class DatasetUpload:
         }
 
     def add(self, part: Part, line: bytes) -> None:
-        self._files[part].write(line + b"\n")
+        file = self._files[part]
+        if file is not None:
+            with self._unless_there(part, file):
+                file.write(line + b"\n")
 
     def finish(self) -> None:
         """Make both files exist."""
         for part, file in self._files.items():
-            try:
-                file.close()
-            except google_exceptions.PreconditionFailed:
-                log.info("The object is there already.", extra=fields(name=self._names[part]))
+            if file is not None:
+                with self._unless_there(part, file):
+                    file.close()
+
+    @contextmanager
+    def _unless_there(self, part: Part, file: BinaryIO) -> Iterator[None]:
+        """Stop writing a file that is there already; the refusal may come with any of its chunks.
+
+        A large file's refusal is the client's own InvalidResponse, a small one's is not.
+        """
+        try:
+            yield
+        except (google_exceptions.PreconditionFailed, InvalidResponse) as error:
+            if isinstance(error, InvalidResponse) and error.response.status_code != 412:
+                raise google_exceptions.from_http_response(error.response) from None
+            log.info("The object is there already.", extra=fields(name=self._names[part]))
+            self._files[part] = None
+            _give_up(file)
 
     def __enter__(self) -> Self:
         return self
@@ -87,5 +104,5 @@ class DatasetUpload:
     ) -> None:
         """Give up what was not finished."""
         if error is not None:
-            for file in self._files.values():
+            for file in filter(None, self._files.values()):
                 _give_up(file)
