@@ -28,7 +28,7 @@ from google.cloud import storage
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.log import fields
-from tuner.runs import SCHEMA_VERSION, Run, RunState
+from tuner.runs import SCHEMA_VERSION, TERMINAL, Run, RunState
 from tuner.training_job import decode, encode
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,30 @@ class QueueEntry:
     #: Digest of why the run waits; a pass that comes to the same answer writes nothing.
     reason_digest: str
 
+    # Kept with the entry, which is kept from one listing to the next: a pass over thousands of
+    # runs asks for each of these.
+
+    @cached_property
+    def is_unsettled(self) -> bool:
+        """Whether a save was interrupted. What succeeded is left to completion, which promotes."""
+        unsettled = self.seq != self.published_seq or self.state in TERMINAL
+        return unsettled and self.state is not RunState.SUCCEEDED
+
+    @cached_property
+    def needs_attention(self) -> bool:
+        """Whether a pass has to do something for it at once, whatever the quota."""
+        return self.is_unsettled or self.state in {RunState.SUBMITTING, RunState.CANCELLING}
+
+    @cached_property
+    def is_queued(self) -> bool:
+        """Whether it may be admitted."""
+        return self.state in {RunState.REQUESTED, RunState.WAITING} and not self.parked
+
+    @cached_property
+    def told(self) -> str:
+        """What it waits for: the digest of a wait that was noted without an error since."""
+        return self.reason_digest if self.state is RunState.WAITING and not self.errors else ""
+
     @cached_property
     def shape(self) -> str:
         """Equal for runs that look for the same: lanes, patience, regions, preset."""
@@ -104,8 +128,8 @@ class Ledger:
         self._bucket = bucket
         self._clock = clock
         self._new_id = new_id
-        #: What the last listing told, by name and generation.
-        self._entries: dict[tuple[str, int], QueueEntry] = {}
+        #: What the last listing told, by name.
+        self._entries: dict[str, QueueEntry] = {}
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -175,14 +199,16 @@ class Ledger:
         for blob in blobs:
             try:
                 # A generation never changes: what was read of it before need not be read again.
-                entry = known.get((blob.name, blob.generation)) or _entry(blob)
+                entry = known.get(blob.name)
+                if entry is None or entry.generation != blob.generation:
+                    entry = _entry(blob)
             except (KeyError, ValueError):
                 log.exception(
                     "An object in the queue is not a run; it was skipped.",
                     extra=fields(alarm="foreign-object", object_name=blob.name),
                 )
                 continue
-            self._entries[blob.name, blob.generation] = entry
+            self._entries[blob.name] = entry
             entries.append(entry)
         return entries
 

@@ -27,7 +27,7 @@ from tuner.places import Places
 from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
 from tuner.requests import TrainingRequest
-from tuner.runs import TERMINAL, Run, RunState, Wait
+from tuner.runs import Run, RunState, Wait
 from tuner.snapshot import Snapshot
 from tuner.spending import Spending
 from tuner.training_job import decode
@@ -92,8 +92,10 @@ class Submitter:
         try:
             until = self._clock() + timedelta(seconds=PASS_SECONDS)
             entries = self._ledger.list_open()
-            cursor = self._look_after(_rotated(entries, cursor), until) or ""
-            self._admit([e for e in entries if e.state in _QUEUED and not e.parked], until)
+            now = self._clock()
+            owed = [e for e in entries if e.needs_attention or now >= e.deadline_at]
+            cursor = self._look_after(_rotated(owed, cursor), until) or ""
+            self._admit([e for e in entries if e.is_queued and now < e.deadline_at], until)
         finally:
             lock.release(cursor=cursor, at=self._clock(), launches=tuple(self._launches))
         return True
@@ -102,14 +104,11 @@ class Submitter:
 
     def _look_after(self, entries: list[QueueEntry], until: datetime) -> str | None:
         """Publish, resolve, cancel, expire. Returns where the next pass goes on, if cut short."""
-        now = self._clock()
         for entry in entries:
-            if not _is_owed(entry, now):
-                continue
             if self._clock() >= until:
                 return entry.run_id
             with isolated(self._ledger, entry, clears=entry.state not in _QUEUED):
-                if _is_unsettled(entry):
+                if entry.is_unsettled:
                     self._records.settle(entry)
                 if entry.state in _QUEUED and self._clock() >= entry.deadline_at:
                     self._expire(entry.run_id)
@@ -147,7 +146,6 @@ class Submitter:
     # -- admission --------------------------------------------------------------------------
 
     def _admit(self, queue: list[QueueEntry], until: datetime) -> None:
-        queue = [e for e in queue if self._clock() < e.deadline_at]
         if not queue:
             return
         paused = self._spending.refusal()
@@ -159,9 +157,11 @@ class Submitter:
             return
         self._book.begin_pass()
         self._decisions.clear()
-        snapshot = self._snapshot({entry.shape: entry for entry in queue}.values())
+        shapes = {entry.shape: entry for entry in queue}
+        snapshot = self._snapshot(shapes.values())
+        waits = self._waits(shapes, snapshot)
         now = self._clock()
-        queue = [entry for entry in queue if not self._is_told(entry, snapshot)]
+        queue = [entry for entry in queue if waits.get(entry.shape) != entry.told]
         for entry in sorted(queue, key=lambda e: admission.queue_order(e, now)):
             if self._clock() >= until or self._submits_too_fast():
                 return
@@ -191,16 +191,18 @@ class Submitter:
         plans = [plan_of(found, preset, self._lanes) for found, preset in places]
         return self._quota().look(plans, refused_at=max(refused, default=None))
 
-    def _is_told(self, entry: QueueEntry, snapshot: Snapshot) -> bool:
-        """Whether a run waits already for what it would wait for now: most do, in most passes."""
-        if entry.state is not RunState.WAITING or entry.errors:
-            return False
-        decision = self._decisions.get(entry.shape)
-        if decision is None:
-            if not self._places(entry):
-                return False
-            decision = self._decide(entry, snapshot)
-        return isinstance(decision, admission.Wait) and entry.reason_digest == decision.digest
+    def _waits(self, shapes: Mapping[str, QueueEntry], snapshot: Snapshot) -> dict[str, str]:
+        """What runs of each shape would be told to wait for, by the digest of it.
+
+        Most runs wait for that already, and a pass need not look at them one by one.
+        """
+        digests = {}
+        for shape, entry in shapes.items():
+            if not any(entry.move_on_after) and self._places(entry):
+                decision = self._decide(entry, snapshot)
+                if isinstance(decision, admission.Wait):
+                    digests[shape] = decision.digest
+        return digests
 
     def _consider(self, entry: QueueEntry, snapshot: Snapshot) -> Snapshot:
         """Launch, wait or reject; the snapshot with what was launched taken off."""
@@ -329,21 +331,6 @@ class Submitter:
             return self._lanes[lane].estimate(run).usd
         epochs = request.hyperparameters.epochs or recipe_of(request.preset).epochs
         return estimate(request.preset, receipt.tokens.total, epochs, lane).usd[1]
-
-
-def _is_unsettled(entry: QueueEntry) -> bool:
-    """Whether a save was interrupted; what succeeded is completion's to close, promoted first."""
-    unsettled = entry.seq != entry.published_seq or entry.state in TERMINAL
-    return unsettled and entry.state is not RunState.SUCCEEDED
-
-
-def _is_owed(entry: QueueEntry, now: datetime) -> bool:
-    """Whether a pass has to do something for a run but to admit it."""
-    return (
-        _is_unsettled(entry)
-        or entry.state in {RunState.SUBMITTING, RunState.CANCELLING}
-        or (entry.state in _QUEUED and now >= entry.deadline_at)
-    )
 
 
 def _waiting(run: Run, reason: str, decision: admission.Wait | None, now: datetime) -> Run:
