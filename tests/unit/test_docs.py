@@ -16,7 +16,9 @@ from tuner.dataset.rule_names import (
     RULE_NAMES,
     WARNINGS,
 )
+from tuner.lanes.kinds import KINDS
 from tuner.persona_settings import SETTINGS, default_of
+from tuner.quota import describe_amount
 from tuner.requests import decode_request
 from tuner.runs import RunState
 
@@ -43,6 +45,16 @@ def _table(page: str, heading: str) -> list[str]:
 
 def test_every_state_is_explained() -> None:
     assert _first_column(_page("docs/operate.md"), "States of a run") == set(RunState)
+
+
+def test_every_lane_is_explained() -> None:
+    rows = [
+        f"| {kind.name} | {kind.words} | "
+        f"{', '.join(describe_amount(m, n) for m, n in kind.needs.items())} |"
+        for kind in KINDS.values()
+    ]
+    section = _page("docs/operate.md").split("## Lanes\n", 1)[1].split("\n## ", 1)[0]
+    assert [line for line in section.splitlines() if line[:1] == "|"][2:] == rows
 
 
 def test_every_alarm_is_explained() -> None:
