@@ -33,6 +33,7 @@ def dependencies() -> tuple[Parts, Submitter]:
     return parts, Submitter(
         records=parts.records, launcher=launcher, lanes=lanes, book=book, quota=lanes.quota_watch,
         spending=spending, places=parts.places, regions=settings.regions, clock=utc_now,
+        lease=settings.lease,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Settings:
     names_model: str | None
     contact: str | None
     lookup_window: timedelta
+    lease: timedelta
     vertex_endpoint: str | None
     quotas_endpoint: str | None
 
@@ -87,6 +88,11 @@ class Settings:
             #: a cloud: lists lag.
             lookup_window=timedelta(
                 seconds=read.integer("TUNER_LOOKUP_WINDOW_SECONDS", default=900, low=5, high=86400)
+            ),
+            #: How long a submitter that died holds up the others. Never lower it on a cloud: it is
+            #: longer than a pass and its last create call.
+            lease=timedelta(
+                seconds=read.integer("TUNER_LEASE_SECONDS", default=180, low=5, high=3600)
             ),
             #: host:port in place of Google's endpoints; set in one-machine mode only.
             vertex_endpoint=read.text("TUNER_VERTEX_ENDPOINT", default="", pattern=_ENDPOINT)

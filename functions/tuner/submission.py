@@ -39,7 +39,7 @@ BY = "submitter"
 #: A pass stops taking up runs after this; the function's own limit is far above.
 PASS_SECONDS = 50.0
 #: Longer than a pass and the one create call that may still be under way at its end.
-LEASE_SECONDS = 180.0
+LEASE = timedelta(minutes=3)
 
 #: What Vertex AI takes: https://cloud.google.com/vertex-ai/docs/quotas
 MAX_LAUNCHES_A_MINUTE = 60
@@ -62,8 +62,12 @@ class Submitter:
         places: Places,
         regions: tuple[str, ...],
         clock: Clock,
+        lease: timedelta = LEASE,
     ) -> None:
-        """`quota` is called once per pass that has something to admit."""
+        """`quota` is called once per pass that has something to admit.
+
+        `lease`: for how long a pass that died keeps the next one from starting.
+        """
         self._records = records
         self._ledger: Ledger = records.ledger
         self._launcher = launcher
@@ -77,6 +81,7 @@ class Submitter:
         #: When create calls were made in the last minute, by any pass.
         self._launches: list[datetime] = []
         self._decisions: dict[str, admission.Decision] = {}
+        self._lease = lease
 
     def record(self, request: TrainingRequest) -> Stored:
         """Put a request into the ledger; the same request again changes nothing."""
@@ -84,7 +89,7 @@ class Submitter:
 
     def run_pass(self) -> bool:
         """One admission pass; False when another one is under way."""
-        lock = self._ledger.acquire("admission", lease_seconds=LEASE_SECONDS)
+        lock = self._ledger.acquire("admission", lease_seconds=self._lease.total_seconds())
         if lock is None:
             return False
         cursor = lock.cursor

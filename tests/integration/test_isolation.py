@@ -1,8 +1,10 @@
 """One run's trouble stays its own; a pass that is cut short goes on where it stopped."""
 
 import msgspec
+import pytest
 
 from local.vertex.control import FaultKind
+from support.controllers import Death, Killed
 from tuner.runs import RunState
 from tuner.submission import PASS_SECONDS
 from tuner.training_job import encode
@@ -141,6 +143,20 @@ def test_a_pass_of_a_dead_process_blocks_the_next_for_its_lease_only(world):
     assert world.jobs() == []
     world.tick(minutes=1)
     assert world.finish(run_id).state is RunState.SUCCEEDED
+
+
+def test_how_long_a_dead_pass_blocks_the_next_is_a_setting(make_world):
+    world = make_world(TUNER_LEASE_SECONDS="10")
+    world.ask()
+    death = Death(at=3)
+    with pytest.raises(Killed):
+        world.new_controller(death).submitter.run_pass()
+    assert death.calls[1].startswith("POST")  # the lock
+    world.clock.advance(seconds=9)
+    assert world.controller.submitter.run_pass() is False
+    world.clock.advance(seconds=1)
+    assert world.controller.submitter.run_pass() is True
+    assert len(world.jobs()) == 1
 
 
 def test_unknown_fields_of_a_record_are_read_over(world):

@@ -155,6 +155,7 @@ def build(
         places=places,
         clock=clock,
         new_id=new_id,
+        lookup_window=settings.lookup_window,
     )
     submitter = Submitter(
         records=records,
@@ -166,6 +167,7 @@ def build(
         places=places,
         regions=settings.regions,
         clock=clock,
+        lease=settings.lease,
     )
     # Another function's: it shares no memory with the submitter.
     completion_book = LaneBook(ledger, clock=clock, new_id=new_id, rng=random.Random(2))

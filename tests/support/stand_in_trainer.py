@@ -1,9 +1,9 @@
 """A trainer without a model: it takes orders, elects an owner and writes what a trainer writes.
 
 Started as a job's process with a trainer's own arguments. Standard library only, so that it starts
-in a fraction of a second. STAND_IN_DIR holds `modes.json` (mode by attempt number, or `default`),
-receives `trained.log` (one line per job that trained) and a lock file per run: a second job that
-trains the same run at the same time leaves a line in `violations.log`.
+in a fraction of a second. STAND_IN_DIR holds `modes.json` (mode by run id or attempt number, or
+`default`), receives `trained.log` (one line per job that trained) and a lock file per run: a second
+job that trains the same run at the same time leaves a line in `violations.log`.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def append(path, line):
 
 def train(bucket, prefix, orders, job_id):
     modes = json.loads((Path(os.environ["STAND_IN_DIR"]) / "modes.json").read_text())
-    mode = modes.get(str(orders["attempt"]), modes["default"])
+    mode = modes.get(orders["run_id"]) or modes.get(str(orders["attempt"]), modes["default"])
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     row = {"phase": "training", "step": 1, "progressed_at": now, "at": now}
     bucket.write(f"{prefix}/metrics.jsonl", json.dumps(row).encode() + b"\n")

@@ -32,6 +32,7 @@ BAD_VALUES = {
     "TUNER_NAMES_MODEL": ["names.whl", "names.whl#sha256=12", "a b#sha256=" + "0" * 64],
     "TUNER_CONTACT": ["ops", "a b@c", "a@b@c"],
     "TUNER_LOOKUP_WINDOW_SECONDS": ["4", "86401", "soon"],
+    "TUNER_LEASE_SECONDS": ["4", "3601", "long"],
     "TUNER_VERTEX_ENDPOINT": ["https://localhost:1", "localhost"],
     "TUNER_QUOTAS_ENDPOINT": ["https://localhost:1", "localhost:port"],
 }
@@ -46,6 +47,8 @@ def test_three_variables_suffice() -> None:
     assert settings.max_attempts == 5
     assert settings.daily_cap_usd == 50
     assert settings.max_upload_bytes == 1024**3
+    assert settings.lookup_window == timedelta(minutes=15)
+    assert settings.lease == timedelta(minutes=3)
     assert (settings.vertex_endpoint, settings.quotas_endpoint) == (None, None)
 
 
@@ -62,6 +65,7 @@ def test_every_variable_can_be_set() -> None:
             "TUNER_MAX_UPLOAD_BYTES": "1000",
             "TUNER_CONTACT": "ops@example.org",
             "TUNER_LOOKUP_WINDOW_SECONDS": "60",
+            "TUNER_LEASE_SECONDS": "30",
             "TUNER_VERTEX_ENDPOINT": "localhost:8443",
             "TUNER_QUOTAS_ENDPOINT": "127.0.0.1:8443",
         }
@@ -74,6 +78,7 @@ def test_every_variable_can_be_set() -> None:
     assert settings.max_upload_bytes == 1000
     assert settings.contact == "ops@example.org"
     assert settings.lookup_window == timedelta(seconds=60)
+    assert settings.lease == timedelta(seconds=30)
     assert settings.vertex_endpoint == "localhost:8443"
     assert settings.quotas_endpoint == "127.0.0.1:8443"
 
