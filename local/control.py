@@ -12,11 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
 from local.layout import Layout
 from local.processes import StartFailed, is_same, started_at, try_lock
 from local.stack import ROOT
 from local.vertex.control import VertexControl
+from tuner.clock import new_id, utc_now
+from tuner.ledger import Ledger
+from tuner.places import Places
 from tuner.quota import METRIC_CPUS, METRIC_T4
+from tuner.quota_watch import forget_limits
 
 #: Supervisors that this process started: kept, so that they can be waited for.
 _started: dict[int, subprocess.Popen[bytes]] = {}
@@ -108,11 +115,22 @@ def purge(layout: Layout) -> None:
 
 
 def set_gpu_quota(stack: Mapping[str, Any], gpus: int) -> None:
-    """Let the simulated project use `gpus` T4s, and the CPUs that go with them, in any region."""
-    endpoint = stack["environment"]["TUNER_VERTEX_ENDPOINT"]
-    with VertexControl(endpoint, Path(stack["certificate"])) as vertex:
-        vertex.set_quota(METRIC_T4, None, gpus)
+    """Let the simulated project use `gpus` T4s, and the CPUs that go with them, in any region.
+
+    The next pass sees it, as it sees a grant of Google's.
+    """
+    environment = stack["environment"]
+    with VertexControl(environment["TUNER_VERTEX_ENDPOINT"], Path(stack["certificate"])) as vertex:
         vertex.set_quota(METRIC_CPUS, None, 4 * gpus)
+        vertex.set_quota(METRIC_T4, None, gpus)
+    project = environment["TUNER_PROJECT"]
+    client = storage.Client(
+        project=project,
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": environment["STORAGE_EMULATOR_HOST"]},
+    )
+    bucket = client.bucket(Places(project=project, prefix=project).runs_bucket_name)
+    forget_limits(Ledger(bucket, clock=utc_now, new_id=new_id), new_id=new_id)
 
 
 def _end(pid: int, started: str | None) -> None:

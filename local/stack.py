@@ -103,6 +103,8 @@ class Stack:
                 "TUNER_TRAINING_SERVICE_ACCOUNT": (
                     f"ech0-vertex-training@{PROJECT}.iam.gserviceaccount.com"
                 ),
+                # Nobody is written to: it lets a run show how an increase is asked for.
+                "TUNER_CONTACT": f"operator@{PROJECT}.example",
                 # The servers here list a job at once: no reason to look for a lost one for long.
                 "TUNER_LOOKUP_WINDOW_SECONDS": "15",
                 "TUNER_VERTEX_ENDPOINT": f"localhost:{ports['vertex']}",

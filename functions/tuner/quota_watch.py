@@ -280,19 +280,30 @@ class QuotaWatch:
 
 
 def forget_limits(ledger: Ledger, *, new_id: NewId) -> None:
-    """Have the next pass read the limits again, and ask again where Google refused to be asked."""
-    try:
-        found = ledger.read_document(FACTS, QuotaFacts)
-    except UNREADABLE:
-        return
-    if found is not None:
+    """Have the next pass read the limits again, and ask again where Google refused to be asked.
+
+    Raises LedgerConflict when passes write all the time.
+    """
+    for last_try in (False,) * 4 + (True,):
+        try:
+            found = ledger.read_document(FACTS, QuotaFacts)
+        except UNREADABLE:
+            return  # the next pass reads everything again
+        if found is None:
+            return
         facts = msgspec.structs.replace(
             found[0],
             read_at=None,
             asks=tuple(ask for ask in found[0].asks if not ask.problem),
             write_id=new_id(),
         )
-        ledger.write_document(FACTS, facts, found[1])
+        try:
+            ledger.write_document(FACTS, facts, found[1])
+        except LedgerConflict:
+            if last_try:
+                raise
+        else:
+            return
 
 
 def _too_small(

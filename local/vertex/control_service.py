@@ -63,6 +63,7 @@ class ControlService:
         match action:
             case actions.SetQuota():
                 self._quotas.set_limit(action.metric, action.region, action.value)
+                self._preferences.grant_what_is_met()
             case actions.SetUsageByOthers():
                 self._quotas.set_used_by_others(action.metric, action.region, action.value)
             case actions.SetIneligibility():

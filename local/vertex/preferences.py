@@ -184,6 +184,16 @@ class PreferenceBook:
             detail = "The request was granted in part." if partly else ""
             self._settle(preference, granted, detail)
 
+    def grant_what_is_met(self) -> None:
+        """Settle the pending preferences that ask for no more than the limits are by now."""
+        with self._lock:
+            for preference in self._preferences.values():
+                resource = preference.resource
+                wanted = resource.quota_config.preferred_value
+                limit = self._quotas.by_id(resource.quota_id).limit(preference.region)
+                if resource.reconciling and not _is_more(wanted, limit):
+                    self._settle(preference, wanted, "")
+
     def deny(self, name: str, reason: str) -> None:
         """Deny a pending preference: the limit stays as it is."""
         with self._lock:
