@@ -63,6 +63,7 @@ EFFECTS = [
         run           | request published      | ^publish run-events \S*run\.requested
         run           | examples noted         | ^record requested .*examples
         run           | spending reserved      | ^write runs spend/\S+ more
+        run           | quota noted            | ^write runs quota/facts\.json
         run           | intent recorded        | ^record submitting from:\w+ by:
         run           | intent published       | ^publish run-events \S*run\.submitting
         run           | orders written         | ^write work runs/\S+/job\.json
@@ -79,6 +80,7 @@ EFFECTS = [
         refusal       | refusal recorded       | ^record waiting from:submitting by:
         quota shut    | wait recorded          | ^record waiting from:(requested|waiting) .*by:
         quota shut    | wait published         | ^publish run-events \S*run\.waiting
+        quota shut    | increase requested     | ^call CreateQuotaPreference
         cancel        | job cancelled          | ^call CancelCustomJob
         cancel        | cancel recorded        | ^record cancelled
         cancel        | end kept               | ^keep cancelled
