@@ -7,21 +7,22 @@ to convert or a settings file was refused; 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from console import views
+from console.cancelling import cancel_command
 from console.check_command import check_command
 from console.config_commands import app as config_app
 from console.connection import connect
+from console.deadletters_commands import app as deadletters_app
 from console.feed import feed_of
 from console.fetching import fetch_model
 from console.following import Changed, Converted, News, follow_run, follow_upload
@@ -33,14 +34,17 @@ from console.memory_commands import (
     train_command,
 )
 from console.offline import convert_command, formats_command
-from console.operations import (
-    cancel_run,
-    find_run,
-    list_runs,
-    request_again,
-    upload_file,
-    wake_run,
+from console.operations import find_run, list_runs, request_again, upload_file
+from console.queue_commands import (
+    pause_command,
+    priority_command,
+    queue_command,
+    resume_command,
+    wake_command,
 )
+from console.quota_commands import quota_command
+from console.speaking import JsonFlag, RunArgument, print_json
+from console.why_command import why_command
 from tuner.clock import utc_now
 from tuner.events import UploadKept, UploadRejected
 from tuner.requests import run_id_of
@@ -51,6 +55,15 @@ app = typer.Typer(
 )
 app.add_typer(local_app, name="local")
 app.add_typer(config_app, name="config")
+app.add_typer(deadletters_app, name="deadletters")
+app.command("why")(why_command)
+app.command("queue")(queue_command)
+app.command("quota")(quota_command)
+app.command("priority")(priority_command)
+app.command("pause")(pause_command)
+app.command("resume")(resume_command)
+app.command("cancel")(cancel_command)
+app.command("wake")(wake_command)
 app.command("convert")(convert_command)
 app.command("formats")(formats_command)
 app.command("check")(check_command)
@@ -61,14 +74,6 @@ app.command("replace")(replace_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-RunArgument = Annotated[str, typer.Argument(help="A run's id, or its first characters.")]
-
-
-def _print_json(value: Any) -> None:
-    """One JSON document a line, whatever the terminal."""
-    print(json.dumps(views.builtins(value), ensure_ascii=False), flush=True)
 
 
 @app.command()
@@ -86,7 +91,7 @@ def drop(
     with feed_of(connection, persona) as feed:
         upload = upload_file(connection, file, persona)
         if as_json:
-            _print_json({"event": "uploaded", **views.builtins(upload)})
+            print_json({"event": "uploaded", **views.builtins(upload)})
         else:
             out.print(f"Dropped {escape(file.name)} to gs://{upload.bucket}/{upload.name}")
         if not follow:
@@ -120,16 +125,16 @@ def _follow(stream: Iterable[News], as_json: bool) -> None:
 def _show_news(news: News, as_json: bool) -> None:
     if as_json:
         if isinstance(news, Changed):
-            _print_json({"event": "changed", **views.builtins(news.change)})
+            print_json({"event": "changed", **views.builtins(news.change)})
         elif isinstance(news, Converted):
             receipt = views.builtins(news.receipt)
-            _print_json({"event": "converted", "run_id": news.run_id, "receipt": receipt})
+            print_json({"event": "converted", "run_id": news.run_id, "receipt": receipt})
         elif isinstance(news, UploadRejected):
-            _print_json({"event": "rejected", **views.builtins(news)})
+            print_json({"event": "rejected", **views.builtins(news)})
         elif isinstance(news, UploadKept):
-            _print_json({"event": "kept", **views.builtins(news)})
+            print_json({"event": "kept", **views.builtins(news)})
         else:
-            _print_json({"event": "progress", **vars(news)})
+            print_json({"event": "progress", **vars(news)})
     elif isinstance(news, Changed):
         state = views.state_markup(news.change.state)
         out.print(f"{news.change.at:%H:%M:%S} UTC  {state}  {escape(news.change.reason)}")
@@ -168,7 +173,7 @@ def runs(
         connect(os.environ), limit, unreadable=lambda problem: err.print(escape(problem))
     )
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found:
         out.print(views.runs_table(found, utc_now()))
     else:
@@ -184,7 +189,7 @@ def show(
     """Show one run: why it waits, what it did, where the adapter lies."""
     found = find_run(connect(os.environ), run)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         views.print_run(out, found, now=utc_now(), history=history)
 
@@ -199,29 +204,9 @@ def fetch(
     connection = connect(os.environ)
     target = fetch_model(connection, find_run(connection, run), to)
     if as_json:
-        _print_json({"path": str(target)})
+        print_json({"path": str(target)})
     else:
         out.print(f"{escape(str(target))}: adapter/ for PEFT, samples.json with replies.")
-
-
-@app.command()
-def cancel(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """End a run and the job that it pays for."""
-    cancelled = cancel_run(connect(os.environ), run)
-    if as_json:
-        _print_json(cancelled)
-    else:
-        out.print(f"{cancelled.run_id}: {escape(cancelled.reason)}")
-
-
-@app.command()
-def wake(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """Take up a parked run again, at the next tick."""
-    woken = wake_run(connect(os.environ), run)
-    if as_json:
-        _print_json(woken)
-    else:
-        out.print(f"{woken.run_id} is taken up again at the next tick.")
 
 
 @app.command()
@@ -237,7 +222,7 @@ def retry(
         request = request_again(connection, ended)
         run_id = run_id_of(request)
         if as_json:
-            _print_json({"event": "requested", "run_id": run_id, "request": request})
+            print_json({"event": "requested", "run_id": run_id, "request": request})
         else:
             if ended.state is RunState.SUCCEEDED:
                 out.print(f"{ended.run_id} has succeeded; its adapter stays.")

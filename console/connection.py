@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
@@ -13,7 +13,7 @@ from google.cloud import storage
 
 from console.errors import UsageError
 from local.layout import Layout, default_state_dir
-from tuner.clock import new_id, utc_now
+from tuner.clock import Clock, new_id, utc_now
 from tuner.ledger import Ledger
 from tuner.places import Places
 
@@ -30,10 +30,27 @@ class Connection:
     places: Places
     storage: storage.Client
     pubsub_host: str | None = None
+    #: What is known here of the functions' settings: all of a local stack's; of a project's what
+    #: the operator has set as well.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = utc_now
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.bucket(self.places.runs_bucket_name), clock=utc_now, new_id=new_id)
+        return Ledger(self.bucket(self.places.runs_bucket_name), clock=self.clock, new_id=new_id)
+
+    @property
+    def vertex_endpoint(self) -> str | None:
+        return self.environment.get("TUNER_VERTEX_ENDPOINT") or None
+
+    @property
+    def quotas_endpoint(self) -> str | None:
+        return self.environment.get("TUNER_QUOTAS_ENDPOINT") or None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Vertex AI is a server of this machine, which Google's console does not show."""
+        return self.vertex_endpoint is not None
 
     @property
     def work_bucket(self) -> storage.Bucket:
@@ -59,7 +76,12 @@ def connect(env: Mapping[str, str]) -> Connection:
     project = env.get("TUNER_PROJECT")
     if project:
         places = Places(project=project, prefix=env.get("TUNER_BUCKET_PREFIX") or project)
-        return Connection(f"project {project}", places, storage.Client(project=project))
+        return Connection(
+            f"project {project}",
+            places,
+            storage.Client(project=project),
+            environment=env,
+        )
     return connect_local(Layout(default_state_dir(env)))
 
 
@@ -83,4 +105,5 @@ def connect_local(layout: Layout) -> Connection:
         Places(project=project, prefix=project),
         client,
         pubsub_host=environment["PUBSUB_EMULATOR_HOST"],
+        environment=environment,
     )

@@ -66,13 +66,22 @@ def quota(
     gpus: Annotated[int, typer.Argument(min=0, help="T4s that the simulated project may use.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Change the simulated quota while the stack runs: watch a run wait, then go on."""
+    """Change the simulated quota while the stack runs: watch a run wait, then go on.
+
+    Everything is looked at afresh at the next tick, as after `tuner wake`: limits are read each
+    half hour only.
+    """
+    # Imported late: `up` and `down` need none of Google's libraries.
+    from console.connection import connect_local
+    from console.waking import wake_everything
+
     layout = _layout()
     stack = layout.running_stack()
     if stack is None:
         err.print("No stack runs. Start one with `tuner local up`.")
         raise typer.Exit(2)
     control.set_gpu_quota(stack, gpus)
+    wake_everything(connect_local(layout))
     _say(as_json, f"The project's quota is {gpus} T4 now.", gpus=gpus)
 
 

@@ -14,8 +14,10 @@ def main() -> None:
             app()
         else:
             from console.app import app as whole_app
+            from console.speaking import warnings_in_one_line
 
-            whole_app()
+            with warnings_in_one_line():
+                whole_app()
     except Failed as failed:
         print(failed, file=sys.stderr)
         sys.exit(failed.exit_code)

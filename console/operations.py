@@ -12,14 +12,13 @@ import msgspec
 from console.connection import Connection
 from console.errors import ConsoleError, UsageError
 from tuner.clients import publisher_client
-from tuner.clock import utc_now
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.events import Events
 from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
 from tuner.places import DEFAULT_PERSONA
 from tuner.requests import RequestedBy, TrainingRequest, run_id_of
-from tuner.runs import TRANSITIONS, Run, RunState
+from tuner.runs import Run, RunState
 from tuner.training_job import PERSONA_PATTERN
 
 BY = "person:command line"
@@ -96,6 +95,12 @@ def _find(connection: Connection, start: str) -> Stored:
     return stored
 
 
+def read_run(connection: Connection, run_id: str) -> Run | None:
+    """The run of exactly this id, or None. Raises UnreadableRecord, NewerRecord."""
+    stored = _read(connection.ledger.read, run_id)
+    return stored.run if stored else None
+
+
 def _read(read: Callable[[str], Stored | None], run_id: str) -> Stored | None:
     """What `read` finds. Raises UnreadableRecord, NewerRecord."""
     try:
@@ -105,40 +110,43 @@ def _read(read: Callable[[str], Stored | None], run_id: str) -> Stored | None:
 
 
 def cancel_run(connection: Connection, start: str) -> Run:
-    """Ask for the end of a run; the next tick stops its job. Raises UsageError, LedgerConflict."""
+    """Ask for the end of a run; the next tick stops its job. Raises UsageError, LedgerConflict.
+
+    One that is being cancelled already stays as it is.
+    """
 
     def cancelling(run: Run) -> Run:
-        if RunState.CANCELLING not in TRANSITIONS[run.state]:
-            raise UsageError(f"{run.run_id} is {run.state}: there is nothing to cancel.")
+        if run.is_terminal:
+            raise UsageError(
+                f"{run.run_id} is {run.state}: there is nothing to cancel, it has ended."
+            )
+        if run.state is RunState.CANCELLING:
+            return run
         return run.advance(
             RunState.CANCELLING,
-            at=utc_now(),
+            at=connection.clock(),
             by=BY,
             reason="Cancelled by its owner; the job is being ended.",
             parked=False,
             errors=0,
         )
 
-    return _change(connection, start, cancelling)
+    return change_run(connection, start, cancelling)
 
 
-def wake_run(connection: Connection, start: str) -> Run:
-    """Take a parked run up again. Raises UsageError, LedgerConflict."""
+def change_run(connection: Connection, start: str, change: Callable[[Run], Run]) -> Run:
+    """Store `change` of the run as it is now, however busy the functions are with it.
 
-    def woken(run: Run) -> Run:
-        if run.is_terminal or not run.parked:
-            raise UsageError(f"{run.run_id} is {run.state} and not parked.")
-        return run.evolve(parked=False, errors=0)
-
-    return _change(connection, start, woken)
-
-
-def _change(connection: Connection, start: str, change: Callable[[Run], Run]) -> Run:
-    """Store `change` of the run as it is now, however busy the functions are with it."""
+    The event of a change in its history is published by the next pass. Raises UsageError,
+    LedgerConflict.
+    """
     for last_try in (False,) * 4 + (True,):
         stored = _find(connection, start)
+        changed = change(stored.run)
+        if changed is stored.run:
+            return changed
         try:
-            return connection.ledger.replace(stored, change(stored.run)).run
+            return connection.ledger.replace(stored, changed).run
         except LedgerConflict:
             if last_try:
                 raise

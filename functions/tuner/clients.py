@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
@@ -41,6 +41,16 @@ def publisher_client(emulator_host: str | None) -> PublisherClient:
     return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
 
 
+class Endpoints(Protocol):
+    """host:port in place of Google's endpoints; None: Google's."""
+
+    @property
+    def vertex_endpoint(self) -> str | None: ...
+
+    @property
+    def quotas_endpoint(self) -> str | None: ...
+
+
 def _options(endpoint: str | None, default: str) -> dict[str, Any]:
     """Client arguments: Google's endpoint with the account's credentials, or a local server."""
     if endpoint is None:
@@ -53,7 +63,7 @@ def _options(endpoint: str | None, default: str) -> dict[str, Any]:
     }
 
 
-def jobs_client(settings: Settings) -> Callable[[str], JobServiceClient]:
+def jobs_client(settings: Endpoints) -> Callable[[str], JobServiceClient]:
     """Vertex AI jobs by region, each client built once, on first use."""
 
     @cache
@@ -67,7 +77,7 @@ def jobs_client(settings: Settings) -> Callable[[str], JobServiceClient]:
     return of_region
 
 
-def quotas_client(settings: Settings) -> CloudQuotasClient:
+def quotas_client(settings: Endpoints) -> CloudQuotasClient:
     from google.cloud.cloudquotas_v1 import CloudQuotasClient
 
     return CloudQuotasClient(**_options(settings.quotas_endpoint, "cloudquotas.googleapis.com"))

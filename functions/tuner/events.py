@@ -37,7 +37,7 @@ _RETRY = Retry(
 #: Pub/Sub takes 1,000 messages a call.
 _MESSAGES_PER_CALL = 500
 #: What is kept of a dead letter's body; Pub/Sub carries 10 MB at most.
-_MAX_BODY_BYTES = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 #: A reason quotes the sender's own field names, which may be of any length.
 _MAX_REASON_CHARACTERS = 2000
 #: Pub/Sub refuses a message with a longer attribute.
@@ -108,7 +108,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, message: Message, *, source: str, error: MalformedMessage, at: datetime) -> Self:
         """The dead letter of a message that `source` could not read."""
-        body = message.data[:_MAX_BODY_BYTES].decode("utf-8", "replace")
+        body = message.data[:MAX_BODY_BYTES].decode("utf-8", "replace")
         return cls(source=source, reason=str(error)[:_MAX_REASON_CHARACTERS], body=body, at=at)
 
 

@@ -108,7 +108,7 @@ class QuotaWatch:
             facts = self._ask(facts, plans, snapshot)
         snapshot = replace(
             snapshot,
-            increases=self._increases(facts, plans, snapshot),
+            increases=increases_for(facts, plans, snapshot, contact=self._contact),
             use=self._use(plans, snapshot),
         )
         if facts != before:
@@ -170,30 +170,6 @@ class QuotaWatch:
                 use[metric, region] = amount
         return use
 
-    def _increases(
-        self, facts: QuotaFacts, plans: Sequence[Plan], snapshot: Snapshot
-    ) -> dict[tuple[str, str], Increase]:
-        found: dict[tuple[str, str], Increase] = {}
-        for plan in plans:
-            for demand in plan:
-                for quota, needed in _too_small(facts, demand, snapshot):
-                    stands = self._standing(facts, quota, demand.region, needed)
-                    if stands is not None:
-                        found[quota.metric, demand.region] = stands
-        return found
-
-    def _standing(
-        self, facts: QuotaFacts, quota: QuotaFact, region: str, needed: int
-    ) -> Increase | None:
-        return standing(
-            quota,
-            region,
-            needed,
-            preferences=facts.preferences,
-            asks=facts.asks,
-            contact=self._contact,
-        )
-
     # -- asking -------------------------------------------------------------------------------
 
     def _ask(self, facts: QuotaFacts, plans: Sequence[Plan], snapshot: Snapshot) -> QuotaFacts:
@@ -206,7 +182,7 @@ class QuotaWatch:
             for demand in plan:
                 lacking = _too_small(facts, demand, snapshot)
                 stands = [
-                    (quota, needed, self._standing(facts, quota, demand.region, needed))
+                    (quota, needed, _standing(facts, quota, demand.region, needed, self._contact))
                     for quota, needed in lacking
                 ]
                 if any(increase and not increase.is_open for _, _, increase in stands):
@@ -304,6 +280,37 @@ def forget_limits(ledger: Ledger, *, new_id: NewId) -> None:
                 raise
         else:
             return
+
+
+def told_by(facts: QuotaFacts, plans: Sequence[Plan], *, contact: str | None) -> Snapshot:
+    """What the facts tell of `plans`, without a call to Google. Use is not among them."""
+    snapshot = Snapshot(
+        limits=limits_of(facts.quotas),
+        ineligible={q.metric: q.ineligible for q in facts.quotas if q.ineligible},
+    )
+    return replace(snapshot, increases=increases_for(facts, plans, snapshot, contact=contact))
+
+
+def increases_for(
+    facts: QuotaFacts, plans: Sequence[Plan], snapshot: Snapshot, *, contact: str | None
+) -> dict[tuple[str, str], Increase]:
+    """What stands of the increases that `plans` need, by metric and region."""
+    found: dict[tuple[str, str], Increase] = {}
+    for plan in plans:
+        for demand in plan:
+            for quota, needed in _too_small(facts, demand, snapshot):
+                stands = _standing(facts, quota, demand.region, needed, contact)
+                if stands is not None:
+                    found[quota.metric, demand.region] = stands
+    return found
+
+
+def _standing(
+    facts: QuotaFacts, quota: QuotaFact, region: str, needed: int, contact: str | None
+) -> Increase | None:
+    return standing(
+        quota, region, needed, preferences=facts.preferences, asks=facts.asks, contact=contact
+    )
 
 
 def _too_small(

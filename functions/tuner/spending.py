@@ -13,6 +13,8 @@ from tuner.log import fields
 
 log = logging.getLogger(__name__)
 
+PAUSED = "config/paused.json"
+
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
     """`config/paused.json`: while it says so, nothing is launched."""
@@ -20,7 +22,15 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = 1
     paused: bool
     by: str = ""
+    reason: str = ""
+    at: datetime | None = None
     write_id: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What a run that is held back is told."""
+        why = f" ({self.reason.rstrip('.')})" if self.reason else ""
+        return f"Paused by {self.by or 'the operator'}{why}; nothing is launched until resumed."
 
 
 class DailySpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +40,11 @@ class DailySpend(msgspec.Struct, frozen=True, kw_only=True):
     usd: float = 0.0
     jobs: int = 0
     write_id: str = ""
+
+
+def spend_name(now: datetime) -> str:
+    """Where the spending of a UTC day is kept."""
+    return f"spend/{now.date().isoformat()}.json"
 
 
 class Spending:
@@ -43,20 +58,18 @@ class Spending:
     def refusal(self) -> str | None:
         """Why nothing may be launched now, or None."""
         try:
-            found = self._ledger.read_document("config/paused.json", Paused)
+            found = self._ledger.read_document(PAUSED, Paused)
         except UNREADABLE:
             log.exception(
                 "The paused switch cannot be read; nothing is launched.",
-                extra=fields(object_name="config/paused.json", alarm="unreadable-document"),
+                extra=fields(object_name=PAUSED, alarm="unreadable-document"),
             )
-            return "The paused switch (config/paused.json) cannot be read. Correct or delete it."
-        if found and found[0].paused:
-            return f"Paused by {found[0].by or 'the operator'}; nothing is launched until resumed."
-        return None
+            return f"The paused switch ({PAUSED}) cannot be read. Correct or delete it."
+        return found[0].sentence if found and found[0].paused else None
 
     def reserve(self, usd: float, *, now: datetime) -> str | None:
         """Add `usd` to the day's sum, or say why it does not fit. Raises LedgerConflict."""
-        name = f"spend/{now.date().isoformat()}.json"
+        name = spend_name(now)
         try:
             found = self._ledger.read_document(name, DailySpend)
         except UNREADABLE:
@@ -85,7 +98,7 @@ class Spending:
 
     def release(self, usd: float, *, now: datetime) -> None:
         """Take a reservation back: the create call was refused and no job exists."""
-        name = f"spend/{now.date().isoformat()}.json"
+        name = spend_name(now)
         found = self._ledger.read_document(name, DailySpend)
         if found is None:
             return

@@ -16,8 +16,8 @@ from console.operations import (
     find_run,
     list_runs,
     request_again,
-    wake_run,
 )
+from console.waking import wake_run
 from tuner.errors import LedgerConflict
 from tuner.ledger import Ledger
 from tuner.requests import run_id_of
