@@ -115,7 +115,7 @@ def _held_by(
 ) -> tuple[Stand, str, list[Increase]]:
     too_small = snapshot.too_small(place.needs, place.region)
     if isinstance(decision, Reject):
-        names = " and ".join(name_of(metric) for metric in too_small)
+        names = " and ".join(name_of(m) for m in too_small if m in snapshot.ineligible)
         return Stand.NEVER, f"never: Google raises the limit of {names} for nobody", []
     if too_small:
         increases = [

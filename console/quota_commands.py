@@ -127,15 +127,14 @@ def _print(connection: Connection, quotas: Quotas, now: datetime, *, is_live: bo
             "not read" if not row.is_read else "no limit" if row.limit is None else str(row.limit)
         )
         in_use = [str(row.in_use)] * is_live
-        needs = "\n".join(f"{amount} on {lane}" for lane, amount in row.needed.items())
-        since = f" since {at(row.increase_since, now)}" if row.increase_since else ""
-        increase = f"{row.increase}{since}" if row.increase else "–"
-        table.add_row(row.name, row.region, limit, *in_use, needs, increase)
+        table.add_row(row.name, row.region, limit, *in_use, _needs(row.needed), row.increase or "–")
     out.print(table)
     out.print()
     for row in quotas.rows:
         if row.increase_words:
-            out.print(f"{row.name} in {row.region}: {escape(row.increase_words)}")
+            asked = row.increase_since
+            since = f"{row.increase} since {at(asked, now)}. " if asked else ""
+            out.print(f"{row.name} in {row.region}: {since}{escape(row.increase_words)}")
     if is_live:
         out.print("Read now; nothing was changed.")
     elif quotas.read_at is None:
@@ -147,3 +146,10 @@ def _print(connection: Connection, quotas: Quotas, now: datetime, *, is_live: bo
         )
     if not connection.is_local:
         out.print(f"See {quota_url(connection.places.project)}")
+
+
+def _needs(needed: Mapping[str, int]) -> str:
+    """What one job needs, a lane a line; in one where all lanes need the same."""
+    if len(needed) == len(KINDS) and len(set(needed.values())) == 1:
+        return f"{next(iter(needed.values()))} on every lane"
+    return "\n".join(f"{amount} on {lane}" for lane, amount in needed.items())

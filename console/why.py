@@ -89,7 +89,12 @@ def _common(run: Run, known: Known) -> Why:
 
 
 def since_of(run: Run) -> datetime:
-    """When a run came to its state; what was remarked since then is no new state."""
+    """When a run came to its state; what was remarked since then is no new state.
+
+    One in the queue has waited since it had no machine, whatever was tried for it meanwhile.
+    """
+    if run.state in QUEUED:
+        return run.waiting_since
     since = run.updated_at
     for change in reversed(run.history):
         if change.state is not run.state:
@@ -115,8 +120,8 @@ def _queued(run: Run, known: Known) -> Why:
         again_at = tried_again_at(place)
         if wait.has and again_at is not None:
             next_check += (
-                f"; the create call is made again {at(again_at, now)} at the latest, whatever the "
-                "limits say"
+                f"; at {at(again_at, now)} at the latest the create call is made again, whatever "
+                "the limits say"
             )
     return msgspec.structs.replace(
         _common(run, known),
@@ -144,8 +149,8 @@ def _reason(run: Run, known: Known, decision: Decision | None, wait: Wait | None
     # Without a wait it is a guard that holds it back, and the guard's own words stand.
     if isinstance(decision, Admit) and run.wait is not None:
         return (
-            f"{run.reason} By what is known now, {decision.lane} has room in {decision.region}: the "
-            "next pass tries it."
+            f"{run.reason.rstrip('.')}. By what is known now, the next pass tries "
+            f"{decision.lane} in {decision.region}."
         )
     return run.reason
 
