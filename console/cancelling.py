@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from console.connection import Connection, connect
 from console.errors import ConsoleError
-from console.feed import Feed, feed_of
+from console.feed import feed_of
 from console.operations import cancel_run, find_run, read_run
 from console.speaking import JsonFlag, RunArgument, print_json
 from tuner.launching import cost_in_words
@@ -44,7 +44,7 @@ def cancel_command(
         return
     with feed_of(connection, persona) as feed:
         try:
-            *_, ended = until_ended(connection, cancelled.run_id, feed)
+            *_, ended = until_ended(connection, cancelled.run_id, feed.wait)
         except KeyboardInterrupt:
             err.print("No longer following; the run is cancelled all the same.")
             raise typer.Exit(130) from None
@@ -54,8 +54,13 @@ def cancel_command(
         out.print(f"{ended.run_id}: {escape(ended.reason)}")
 
 
-def until_ended(connection: Connection, run_id: str, feed: Feed) -> Iterator[Run]:
-    """The run each time it is looked at, the last time as it ended. Raises ConsoleError."""
+def until_ended(
+    connection: Connection, run_id: str, pause: Callable[[float], object]
+) -> Iterator[Run]:
+    """The run each time it is looked at, the last time as it ended. Raises ConsoleError.
+
+    `pause` is called between two looks with the seconds that it may take.
+    """
     while True:
         run = read_run(connection, run_id)
         if run is None:
@@ -63,4 +68,4 @@ def until_ended(connection: Connection, run_id: str, feed: Feed) -> Iterator[Run
         yield run
         if run.is_terminal:
             return
-        feed.wait(_LOOK_EVERY_SECONDS)
+        pause(_LOOK_EVERY_SECONDS)

@@ -11,9 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from console import views
 from console.connection import Connection, connect
 from console.known import Known, look, paused_by
 from console.operations import UnreadableRecord, read_run
@@ -77,7 +75,7 @@ def queue_command(
     if not found.runs:
         out.print("No open runs. `tuner drop FILE --persona NAME` starts one.")
         return
-    out.print(_table(found.runs))
+    _print_rows(found.runs)
     if found.unshown:
         out.print(f"… and {found.unshown} more; --limit shows them.")
 
@@ -123,23 +121,30 @@ def _row(
     )
 
 
-def _table(rows: tuple[QueueRow, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("#", "RUN", "PERSONA", "STATE", "PRIORITY", "WAITED", "LANES", "WHY"):
-        table.add_column(column, overflow="fold", no_wrap=column not in {"LANES", "WHY", "PERSONA"})
-    for row in rows:
-        has_no_machine = row.state in {RunState.REQUESTED, RunState.WAITING, RunState.SUBMITTING}
-        table.add_row(
-            str(row.position or "–"),
-            row.run_id,
-            row.persona,
-            views.state_markup(row.state) + (" (parked)" if row.parked else ""),
-            f"{row.priority} +{row.aged}" if row.aged and row.position else str(row.priority),
-            human_duration(row.waited_seconds) if has_no_machine else "–",
-            "\n".join(row.lanes),
-            escape(_short(row.reason)),
-        )
-    return table
+def _print_rows(rows: tuple[QueueRow, ...]) -> None:
+    """A line for each run, and its reason below: beside the columns it would have no room."""
+    head = ("#", "RUN", "PERSONA", "STATE", "PRIORITY", "WAITED", "LANES")
+    cells = [head, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line, row in zip(cells, (None, *rows), strict=True):
+        padded = (f"{cell:{width}}" for cell, width in zip(line, widths, strict=True))
+        out.print("  ".join(padded).rstrip(), style="bold" if row is None else "", markup=False)
+        if row is not None:
+            indent = " " * (widths[0] + 2)
+            out.print(f"{indent}{_short(row.reason)}", style="dim", markup=False)
+
+
+def _cells(row: QueueRow) -> tuple[str, ...]:
+    has_no_machine = row.state in {RunState.REQUESTED, RunState.WAITING, RunState.SUBMITTING}
+    return (
+        str(row.position or "–"),
+        row.run_id,
+        row.persona,
+        f"{row.state} (parked)" if row.parked else str(row.state),
+        f"{row.priority} +{row.aged}" if row.aged and row.position else str(row.priority),
+        human_duration(row.waited_seconds) if has_no_machine else "–",
+        ", ".join(row.lanes),
+    )
 
 
 def _short(reason: str) -> str:

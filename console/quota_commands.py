@@ -121,7 +121,7 @@ def _print(connection: Connection, quotas: Quotas, now: datetime, *, is_live: bo
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = ["QUOTA", "REGION", "LIMIT", *["IN USE"] * is_live, "A JOB NEEDS", "INCREASE"]
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column != "QUOTA")
     for row in quotas.rows:
         limit = (
             "not read" if not row.is_read else "no limit" if row.limit is None else str(row.limit)

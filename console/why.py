@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -106,19 +107,26 @@ def since_of(run: Run) -> datetime:
 def _queued(run: Run, known: Known) -> Why:
     now = known.now
     places = known.places_of(run)
+    # As if each had just been tried: that a try is due says nothing of what is lacking.
+    tried = [
+        replace(place, known=msgspec.structs.replace(place.known, last_refused_at=now))
+        for place in places
+    ]
     snapshot = with_use_of(run, known.snapshot_for(run, places))
-    stands = tuple(stands_of(places, snapshot, waiting_since=run.waiting_since, now=now))
-    decision = (
-        decide_run(places, snapshot, waited=now - run.waiting_since, now=now) if places else None
-    )
+    stands = tuple(stands_of(tried, snapshot, waiting_since=run.waiting_since, now=now))
+    waited = now - run.waiting_since
+    decision = decide_run(tried, snapshot, waited=waited, now=now) if places else None
     held = run.parked or known.paused is not None
     wait = decision if isinstance(decision, Wait) and not held else None
     position = next((n for n, e in enumerate(known.queue, 1) if e.run_id == run.run_id), None)
     next_check, next_check_at = _next_check(run, known, wait)
-    if wait is not None:
+    if wait is not None and wait.has:
+        due = decide_run(places, snapshot, waited=waited, now=now)
         place = next(p for p in places if (p.lane, p.region) == (wait.lane, wait.region))
         again_at = tried_again_at(place)
-        if wait.has and again_at is not None:
+        if isinstance(due, Admit):
+            next_check += f", which tries {due.lane} in {due.region}, whatever the limits say"
+        elif again_at is not None:
             next_check += (
                 f"; at {at(again_at, now)} at the latest the create call is made again, whatever "
                 "the limits say"

@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 
-from console import cancelling
+from console import cancelling, local_commands
 from console.cancelling import until_ended
 from console.operations import request_again
 from support.typing_tuner import Tuner, connection_of
@@ -397,6 +397,25 @@ def test_a_wake_that_a_pass_overtakes_forgets_all_the_same(world, tuner, monkeyp
     assert document(world, FACTS, QuotaFacts).read_at is None
 
 
+def test_changing_the_simulated_quota_has_everything_looked_at_afresh(world, tuner, monkeypatch):
+    """Else the grant would be seen at the next half hour only."""
+    run_id = wait_for_quota(world)
+
+    class Running:
+        def running_stack(self):
+            return {"environment": {}}
+
+    monkeypatch.setattr(local_commands, "_layout", Running)
+    monkeypatch.setattr(
+        local_commands.control, "set_gpu_quota",
+        lambda stack, gpus: world.control.set_quota(T4_GPUS, REGION, gpus),
+    )  # fmt: skip
+    monkeypatch.setattr("console.connection.connect_local", lambda layout: tuner.connection)
+    assert tuner("local", "quota", "1").out == "The project's quota is 1 T4 now.\n"
+    world.tick(seconds=1)
+    assert world.state(run_id) is RunState.RUNNING
+
+
 # -- cancel ----------------------------------------------------------------------------------------
 
 
@@ -407,12 +426,12 @@ def test_cancelling_says_what_it_has_cost_and_follows_to_the_end(world, tuner, m
     world.until_training(run_id)
     world.tick(minutes=12)
 
-    def to_the_end(connection, cancelled, feed):
+    def to_the_end(connection, cancelled, pause):
         assert world.state(cancelled) is RunState.CANCELLING
         world.tick()
         world.until_jobs_end()
         world.tick(minutes=1)
-        return until_ended(connection, cancelled, feed)
+        return until_ended(connection, cancelled, pause)
 
     monkeypatch.setattr(cancelling, "until_ended", to_the_end)
     said = tuner("cancel", run_id, "--follow")
@@ -426,12 +445,8 @@ def test_cancelling_says_what_it_has_cost_and_follows_to_the_end(world, tuner, m
 def test_following_a_cancel_waits_between_looks(world):
     run_id = world.ask()
     world.cancel(run_id)
-
-    class Feed:
-        def wait(self, seconds):
-            world.tick()
-
-    states = [run.state for run in until_ended(connection_of(world), run_id, Feed())]
+    looks = until_ended(connection_of(world), run_id, lambda seconds: world.tick())
+    states = [run.state for run in looks]
     assert states == [RunState.CANCELLING, RunState.CANCELLED]
 
 

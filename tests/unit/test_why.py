@@ -31,17 +31,14 @@ KEY = {METRIC_CPUS: 8, METRIC_T4: 2, METRIC_PD_SSD_GB: None}
 
 
 def facts(limits: dict[str, int | None], **changes: Any) -> QuotaFacts:
+    ineligible = changes.pop("ineligible", "")
     quotas = tuple(
-        QuotaFact(
-            metric=m,
-            quota_id=f"Q-{m}",
-            limits={REGION: n},
-            ineligible=changes.get("ineligible", ""),
-        )
+        QuotaFact(metric=m, quota_id=f"Q-{m}", limits={REGION: n}, ineligible=ineligible)
         for m, n in limits.items()
     )
-    held = {name: value for name, value in changes.items() if name != "ineligible"}
-    return QuotaFacts(read_at=NOW, metrics=tuple(limits), regions=(REGION,), quotas=quotas, **held)
+    return QuotaFacts(
+        read_at=NOW, metrics=tuple(limits), regions=(REGION,), quotas=quotas, **changes
+    )
 
 
 def text_of(why: Why, now: Any = LATER) -> str:
@@ -220,9 +217,17 @@ def test_a_shut_lane_says_until_when_and_why() -> None:
     assert f"`tuner wake {why.run_id}`" in why.can_do
 
 
+def test_a_create_call_that_is_due_is_no_reason_to_hide_the_shortage() -> None:
+    """The pass tries again each half hour; that says nothing of why it waits."""
+    lanes = {("vertex-t4", REGION): LaneRegion(refusals=1, last_refused_at=NOW)}
+    why = why_of(waiting(), Known(now=LATER, facts=facts({METRIC_T4: 0}), lanes=lanes))
+    assert why.reason.startswith("Needs 1 T4 GPU in us-central1; the project's limit is 0.")
+    assert why.next_check.endswith("tries vertex-t4 in us-central1, whatever the limits say")
+
+
 def test_a_lane_that_can_never_have_room_says_why() -> None:
-    lane = KINDS["vertex-t4-spot"]
-    known = Known(now=LATER, facts=facts(dict.fromkeys(lane.needs, 0), ineligible="NOT_SUPPORTED"))
+    lacking = set(KINDS["vertex-t4-spot"].needs) - {METRIC_PD_SSD_GB}
+    known = Known(now=LATER, facts=facts(dict.fromkeys(lacking, 0), ineligible="NOT_SUPPORTED"))
     run = waiting(request=a_request(lanes=("vertex-t4-spot", "vertex-t4")))
     spot, on_demand = why_of(run, known).places
     assert (spot.stand, on_demand.stand) == (Stand.NEVER, Stand.OPEN)
