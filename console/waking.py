@@ -29,13 +29,18 @@ class Woken(msgspec.Struct, frozen=True, kw_only=True):
 
 def wake_everything(connection: Connection) -> Woken:
     """Forget every lane and all limits, and take up every parked run. Raises LedgerConflict."""
-    ledger = connection.ledger
-    lanes = lanes_in(connection)
-    _forget(connection, ledger, lanes)
-    parked = [entry.run_id for entry in ledger.list_open() if entry.parked]
+    lanes = forget_everything(connection)
+    parked = [entry.run_id for entry in connection.ledger.list_open() if entry.parked]
     for run_id in parked:
         change_run(connection, run_id, _unparked)
     return Woken(lanes=tuple(f"{lane} in {region}" for lane, region in lanes), runs=tuple(parked))
+
+
+def forget_everything(connection: Connection) -> list[tuple[str, str]]:
+    """Forget what was learned of every lane, and all limits: the lanes. Raises LedgerConflict."""
+    lanes = lanes_in(connection)
+    _forget(connection, connection.ledger, lanes)
+    return lanes
 
 
 def wake_run(connection: Connection, start: str) -> Run:

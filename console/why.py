@@ -11,7 +11,7 @@ from console.following import Progress
 from console.known import QUEUED, Known
 from console.lane_words import PlaceStands, at, stands_of, tried_again_at, with_use_of
 from console.why_advice import advice, jobs_url
-from tuner.admission import TICK, Admit, Decision, Wait, decide_run
+from tuner.admission import TICK, Admit, Decision, Reject, Wait, decide_run
 from tuner.clock import human_duration
 from tuner.launching import cost_in_words
 from tuner.runs import Run, RunState
@@ -133,7 +133,7 @@ def _queued(run: Run, known: Known) -> Why:
             )
     return msgspec.structs.replace(
         _common(run, known),
-        reason=_reason(run, known, decision, wait),
+        reason=_reason(run, known, decision),
         can_do=advice(run, known, stands, wait),
         places=stands,
         position=position,
@@ -145,15 +145,15 @@ def _queued(run: Run, known: Known) -> Why:
     )
 
 
-def _reason(run: Run, known: Known, decision: Decision | None, wait: Wait | None) -> str:
+def _reason(run: Run, known: Known, decision: Decision | None) -> str:
     if run.parked:
         return f"{_parked(run)} Before that: {run.reason}"
     if known.paused is not None:
         return known.paused.sentence
     if run.state is not RunState.WAITING:
         return run.reason
-    if wait is not None:
-        return wait.reason
+    if isinstance(decision, Wait | Reject) and decision.reason:
+        return decision.reason
     # Without a wait it is a guard that holds it back, and the guard's own words stand.
     if isinstance(decision, Admit) and run.wait is not None:
         return (

@@ -67,6 +67,8 @@ def _advice(run: Run, known: Known, places: Sequence[PlaceStands], wait: Wait | 
         return "`tuner resume`, when what it was paused for is done."
     if "daily cap" in run.reason and wait is None:
         return "wait for midnight UTC, or raise TUNER_DAILY_CAP_USD."
+    if places and all(place.stand is Stand.NEVER for place in places):
+        return f"`tuner cancel {{run}}`, and {_OTHER_LANE}."
     if run.state is RunState.REQUESTED or wait is None:
         return "nothing; the next pass, within a minute, looks at it."
     place = next(

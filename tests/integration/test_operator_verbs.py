@@ -407,9 +407,9 @@ def test_changing_the_simulated_quota_has_everything_looked_at_afresh(world, tun
 
     monkeypatch.setattr(local_commands, "_layout", Running)
     monkeypatch.setattr(
-        local_commands.control, "set_gpu_quota",
+        "local.control.set_gpu_quota",
         lambda stack, gpus: world.control.set_quota(T4_GPUS, REGION, gpus),
-    )  # fmt: skip
+    )
     monkeypatch.setattr("console.connection.connect_local", lambda layout: tuner.connection)
     assert tuner("local", "quota", "1").out == "The project's quota is 1 T4 now.\n"
     world.tick(seconds=1)

@@ -232,6 +232,9 @@ def test_a_lane_that_can_never_have_room_says_why() -> None:
     spot, on_demand = why_of(run, known).places
     assert (spot.stand, on_demand.stand) == (Stand.NEVER, Stand.OPEN)
     assert "for nobody" in spot.words
+    nowhere = why_of(waiting(request=a_request(lanes=("vertex-t4-spot",))), known)
+    assert nowhere.reason.endswith("Google raises it for nobody. Name another lane or region.")
+    assert nowhere.can_do.startswith(f"`tuner cancel {nowhere.run_id}`")
 
 
 def test_a_lane_that_is_not_looked_at_yet_says_from_when() -> None:
