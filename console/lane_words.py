@@ -11,6 +11,7 @@ from itertools import groupby
 import msgspec
 
 from tuner.admission import PROBE_EVERY, Decision, Place, Reject, Wait, decide, limits_for
+from tuner.clock import human_duration
 from tuner.increases import Increase, IncreaseState
 from tuner.quota import describe_amount
 from tuner.runs import Run
@@ -45,6 +46,12 @@ def at(when: datetime, now: datetime) -> str:
     """`14:05 UTC`, with its date when that is another."""
     form = "%H:%M" if when.date() == now.date() else "%Y-%m-%d %H:%M"
     return f"{when:{form}} UTC"
+
+
+def ago(when: datetime, now: datetime) -> str:
+    """`5 min ago`, or `just now`."""
+    seconds = (now - when).total_seconds()
+    return f"{human_duration(seconds)} ago" if seconds >= 1 else "just now"
 
 
 def name_of(metric: str) -> str:

@@ -16,11 +16,10 @@ from rich.table import Table
 
 from console.connection import Connection, connect
 from console.known import Known, look
-from console.lane_words import at, name_of
+from console.lane_words import ago, at, name_of
 from console.live_quota import read_now
 from console.speaking import JsonFlag, print_json
 from console.why_advice import quota_url
-from tuner.clock import human_duration
 from tuner.increases import IncreaseState
 from tuner.lanes.kinds import KINDS
 from tuner.quota_watch import Demand, QuotaFacts, told_by
@@ -140,9 +139,9 @@ def _print(connection: Connection, quotas: Quotas, now: datetime, *, is_live: bo
     elif quotas.read_at is None:
         out.print("Everything is read afresh at the next pass: it was woken since.")
     else:
-        ago = human_duration((now - quotas.read_at).total_seconds())
         out.print(
-            f"Read {at(quotas.read_at, now)} ({ago} ago). `tuner quota --now` reads it afresh."
+            f"Read {at(quotas.read_at, now)} ({ago(quotas.read_at, now)}). `tuner quota --now` reads "
+            "it afresh."
         )
     if not connection.is_local:
         out.print(f"See {quota_url(connection.places.project)}")

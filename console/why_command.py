@@ -13,7 +13,7 @@ from console import views
 from console.connection import Connection, connect
 from console.following import progress_of
 from console.known import look
-from console.lane_words import PlaceStands, at
+from console.lane_words import PlaceStands, ago, at
 from console.operations import find_run
 from console.speaking import JsonFlag, RunArgument, print_json
 from console.why import Why, why_of
@@ -76,8 +76,7 @@ def _lines(why: Why, now: datetime) -> list[tuple[str, str]]:
         )
     read = ""
     if why.limits_read_at is not None:
-        ago = human_duration((now - why.limits_read_at).total_seconds())
-        read = f"{at(why.limits_read_at, now)} ({ago} ago)"
+        read = f"{at(why.limits_read_at, now)} ({ago(why.limits_read_at, now)})"
     return [
         ("Job", why.job),
         ("Last progress", why.progress),
