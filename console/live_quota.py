@@ -66,8 +66,11 @@ def _api(connection: Connection) -> GoogleQuotaApi:
         CloudQuotasGrpcTransport,
     )
 
-    certificate = Path(connection.environment["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"])
-    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    # Given here, since gRPC reads the variable once in a process's life.
+    certificate = connection.environment.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    credentials = grpc.ssl_channel_credentials(
+        Path(certificate).read_bytes() if certificate else None
+    )
     channel = grpc.secure_channel(connection.vertex_endpoint, credentials)
     jobs = aiplatform_v1.JobServiceClient(transport=JobServiceGrpcTransport(channel=channel))
     quotas_channel = grpc.secure_channel(connection.quotas_endpoint, credentials)

@@ -129,22 +129,32 @@ def _print(connection: Connection, quotas: Quotas, now: datetime, *, is_live: bo
         table.add_row(row.name, row.region, limit, *in_use, _needs(row.needed), row.increase or "–")
     out.print(table)
     out.print()
-    for row in quotas.rows:
-        if row.increase_words:
-            asked = row.increase_since
-            since = f"{row.increase} since {at(asked, now)}. " if asked else ""
-            out.print(f"{row.name} in {row.region}: {since}{escape(row.increase_words)}")
+    for words, names in _increases(quotas, now).items():
+        out.print(f"{', '.join(names)}: {escape(words)}")
     if is_live:
         out.print("Read now; nothing was changed.")
     elif quotas.read_at is None:
         out.print("Everything is read afresh at the next pass: it was woken since.")
     else:
         out.print(
-            f"Read {at(quotas.read_at, now)} ({ago(quotas.read_at, now)}). `tuner quota --now` reads "
-            "it afresh."
+            f"Read {at(quotas.read_at, now)} ({ago(quotas.read_at, now)}). `tuner quota --now` "
+            "reads it afresh."
         )
     if not connection.is_local:
         out.print(f"See {quota_url(connection.places.project)}")
+
+
+def _increases(quotas: Quotas, now: datetime) -> dict[str, list[str]]:
+    """What is told of increases, each sentence once, with the quotas that it is about."""
+    told: dict[str, list[str]] = {}
+    for row in quotas.rows:
+        if row.increase_words:
+            asked = row.increase_since
+            since = f"{row.increase} since {at(asked, now)}. " if asked else ""
+            told.setdefault(f"{since}{row.increase_words}", []).append(
+                f"{row.name} in {row.region}"
+            )
+    return told
 
 
 def _needs(needed: Mapping[str, int]) -> str:
