@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from console.connection import connect_local
+from console.waking import wake_everything
 from local import control
 from local.layout import Layout, default_state_dir
 from local.processes import StartFailed
@@ -43,7 +45,6 @@ def up(
     except StartFailed as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
-    _forget_old_quota(layout)
     _say(
         as_json,
         f"Up. State and logs: {layout.root}\nNext: tuner drop FILE --persona NAME --follow",
@@ -51,14 +52,6 @@ def up(
         state_dir=str(layout.root),
         ports=stack["ports"],
     )
-
-
-def _forget_old_quota(layout: Layout) -> None:
-    """What was read of the quota before the last `down` may be another one than now."""
-    from console.connection import connect_local
-    from console.waking import forget_everything
-
-    forget_everything(connect_local(layout))
 
 
 @app.command()
@@ -80,10 +73,6 @@ def quota(
     Everything is looked at afresh at the next tick, as after `tuner wake`: limits are read each
     half hour only.
     """
-    # Imported late: `down` and `purge` need none of Google's libraries.
-    from console.connection import connect_local
-    from console.waking import wake_everything
-
     layout = _layout()
     stack = layout.running_stack()
     if stack is None:

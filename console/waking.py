@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +12,6 @@ from console.known import QUEUED, book_of, facts_of, lanes_in, regions_of
 from console.operations import change_run
 from tuner.admission import OPEN_LANE
 from tuner.clock import new_id
-from tuner.errors import LedgerConflict
 from tuner.ledger import Ledger
 from tuner.quota_watch import forget_limits
 from tuner.runs import Run
@@ -29,18 +28,12 @@ class Woken(msgspec.Struct, frozen=True, kw_only=True):
 
 def wake_everything(connection: Connection) -> Woken:
     """Forget every lane and all limits, and take up every parked run. Raises LedgerConflict."""
-    lanes = forget_everything(connection)
+    lanes = lanes_in(connection)
+    _forget(connection, connection.ledger, lanes)
     parked = [entry.run_id for entry in connection.ledger.list_open() if entry.parked]
     for run_id in parked:
         change_run(connection, run_id, _unparked)
     return Woken(lanes=tuple(f"{lane} in {region}" for lane, region in lanes), runs=tuple(parked))
-
-
-def forget_everything(connection: Connection) -> list[tuple[str, str]]:
-    """Forget what was learned of every lane, and all limits: the lanes. Raises LedgerConflict."""
-    lanes = lanes_in(connection)
-    _forget(connection, connection.ledger, lanes)
-    return lanes
 
 
 def wake_run(connection: Connection, start: str) -> Run:
@@ -83,14 +76,4 @@ def _forget(connection: Connection, ledger: Ledger, lanes: Iterable[tuple[str, s
             book.begin_pass()
             if msgspec.structs.replace(book.read(lane, region), write_id="") == OPEN_LANE:
                 break
-    _again(lambda: forget_limits(ledger, new_id=new_id))
-
-
-def _again(write: Callable[[], None]) -> None:
-    """Write until nobody was faster. Raises LedgerConflict."""
-    for last_try in (False,) * (_TRIES - 1) + (True,):
-        try:
-            return write()
-        except LedgerConflict:
-            if last_try:
-                raise
+    forget_limits(ledger, new_id=new_id)

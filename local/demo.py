@@ -21,7 +21,6 @@ from console.connection import Connection, connect_local
 from console.feed import Feed, feed_of
 from console.following import Changed, Converted, Progress, follow_upload
 from console.operations import upload_file
-from console.waking import wake_everything
 from local import control
 from local.layout import ForeignDirectory, Layout
 from local.processes import StartFailed
@@ -142,8 +141,6 @@ def _grant(layout: Layout, story: Story) -> None:
     stack = layout.running_stack()
     if stack is not None:
         control.set_gpu_quota(stack, 1)
-        # Limits are read each half hour only: nobody wants to watch that.
-        wake_everything(connect_local(layout))
         story.step("Google grants the quota (simulated): 1 T4 and 4 CPUs.")
 
 

@@ -410,7 +410,7 @@ def test_changing_the_simulated_quota_has_everything_looked_at_afresh(world, tun
         "local.control.set_gpu_quota",
         lambda stack, gpus: world.control.set_quota(T4_GPUS, REGION, gpus),
     )
-    monkeypatch.setattr("console.connection.connect_local", lambda layout: tuner.connection)
+    monkeypatch.setattr(local_commands, "connect_local", lambda layout: tuner.connection)
     assert tuner("local", "quota", "1").out == "The project's quota is 1 T4 now.\n"
     world.tick(seconds=1)
     assert world.state(run_id) is RunState.RUNNING

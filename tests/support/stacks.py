@@ -16,7 +16,6 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from console.connection import Connection, connect_local
-from console.waking import wake_everything
 from local import control
 from local.layout import Layout
 from local.vertex.control import VertexControl
@@ -48,9 +47,7 @@ class RunningStack:
         )
 
     def set_gpus(self, gpus: int) -> None:
-        """Change the simulated quota and have it looked at, as `tuner local quota` does."""
         control.set_gpu_quota(self.description, gpus)
-        wake_everything(self.connection)
 
 
 class Tap:
