@@ -19,6 +19,7 @@ from console.speaking import JsonFlag, RunArgument, print_json
 from console.why import Why, why_of
 from tuner.clock import human_duration
 from tuner.quota import describe_amount
+from tuner.runs import TERMINAL
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -84,7 +85,7 @@ def _lines(why: Why, now: datetime) -> list[tuple[str, str]]:
         ("Next check", why.next_check),
         ("Deadline", deadline),
         ("Limits read", read),
-        ("Cost so far", why.cost if why.attempts else ""),
+        ("Cost" if why.state in TERMINAL else "Cost so far", why.cost if why.attempts else ""),
         ("See", why.job_url),
     ]
 
