@@ -218,6 +218,8 @@ def decide_run(
     wait: Wait | None = None
     refusals: dict[str, None] = {}
     patience = timedelta()
+    # Two instances' clocks differ, and one may go back: nobody waited for less than no time.
+    waited = max(waited, timedelta())
     for _, group in groupby(places, key=lambda place: place.lane):
         if waited < patience:
             break

@@ -297,6 +297,13 @@ def test_the_first_place_with_room_is_taken() -> None:
     assert made == Admit(lane="vertex-t4", region=EU)
 
 
+def test_a_clock_behind_the_one_that_recorded_the_run_refuses_nothing() -> None:
+    """Instances' clocks differ by milliseconds; a clock that is set may go back by minutes."""
+    here = on_demand()
+    made = decided(here, seen=snapshot(ENOUGH), waited_hours=-0.001)
+    assert made == Admit(lane="vertex-t4", region=REGION)
+
+
 def test_a_shut_lane_gives_way_to_the_next_at_once_unless_told_otherwise() -> None:
     seen = snapshot(NOTHING)
     assert decided(on_demand(), spot(), seen=seen) == Admit(lane="vertex-t4-spot", region=REGION)
