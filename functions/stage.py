@@ -42,15 +42,17 @@ def _file_of(module: str) -> str:
 LIBRARY: dict[str, tuple[str, ...]] = {
     "converter": (
         *_COMMON, *_all_of("conversations"), *_all_of("dataset"),
-        "conversion", "memory", "notifications", "persona_settings", "settings_file",
+        "conversion", "memory", "notifications", "passes", "persona_settings", "settings_file",
+        "sweep",
     ),
     "submitter": (
-        *_COMMON, *_LANES, "submission", "launching", "spending",
+        *_COMMON, *_LANES, "submission", "launching", "restoring", "spending",
         *_RECEIPT,
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "moving", "notifications", "publication", "verification",
+        "completion", "moving", "notifications", "passes", "publication", "restoring",
+        "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

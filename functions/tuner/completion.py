@@ -25,10 +25,12 @@ from tuner.lanes import JobPhase, JobStatus, Lane
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.moving import Mover
+from tuner.passes import PassBook, is_settled
 from tuner.places import Places
 from tuner.publication import move_latest, publish_model, system_prompt_of
 from tuner.quota import refused_metrics
 from tuner.records import Records
+from tuner.restoring import trained_since
 from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
 from tuner.training_job import Failure, FailureKind, Outcome, Result
 from tuner.verification import check_identity, read_result, verify
@@ -46,6 +48,8 @@ _MAX_METRICS_BYTES = 16 << 20
 
 #: What a tick looks at: jobs, and successes whose closing was interrupted.
 _OURS = {RunState.RUNNING, RunState.SUCCEEDED}
+#: A job that was deleted by hand after it was done is told from others by its result.
+_MAY_HAVE_SUCCEEDED = {JobPhase.SUCCEEDED, JobPhase.GONE}
 _RESOURCE_EXHAUSTED = 8
 _STOCK_OUT = "Resources are insufficient in region"
 
@@ -75,6 +79,9 @@ class Completion:
         self._places = places
         self._max_attempts = max_attempts
         self._clock = clock
+        self._passes = PassBook(records.ledger, "completion")
+        #: Whether silence tells something: after a jump of the clock everybody seems silent.
+        self._settled = True
 
     def check_run(self, run_id: str) -> None:
         """Look at one run, because its result document appeared."""
@@ -90,17 +97,22 @@ class Completion:
         until = now + timedelta(seconds=PASS_SECONDS)
         entries = self._records.ledger.list_open()
         running = [e for e in entries if e.state in _OURS and not e.parked]
+        if not running:
+            return
+        begun = self._passes.begin(now)
+        self._settled = is_settled(begun)
         self._mover.begin_pass()
-        # Each minute another one comes first, so that a pass that is cut short starves nobody.
-        first = int(now.timestamp() // 60) % max(len(running), 1)
-        for entry in running[first:] + running[:first]:
+        cursor = ""
+        for entry in _in_turn(running, begun.cursor, now):
             if self._clock() >= until:
-                return
+                cursor = entry.run_id
+                break
             with isolated(self._records.ledger, entry):
                 if entry.state is RunState.SUCCEEDED:
                     self._finish_closing(entry)
                 else:
                     self.check_run(entry.run_id)
+        self._passes.note(cursor)
 
     def _finish_closing(self, entry: QueueEntry) -> None:
         """Promote and close a run that succeeded, where that was interrupted."""
@@ -123,8 +135,13 @@ class Completion:
         if not job.phase.is_terminal:
             self._watch(stored, attempt, job, lane)
             return
+        started_at = job.started_at or attempt.started_at
+        if started_at is None and job.phase is JobPhase.GONE:
+            # What was deleted tells no times, but it may have trained.
+            prefix = self._places.attempt_prefix(stored.run.run_id, attempt.number)
+            started_at = trained_since(self._work, prefix, attempt)
         attempt = attempt.evolve(
-            started_at=job.started_at or attempt.started_at,
+            started_at=started_at,
             ended_at=job.ended_at or self._clock(),
         )
         try:
@@ -135,7 +152,7 @@ class Completion:
                 check_identity(result, stored.run, attempt)
             if result is not None and result.outcome is Outcome.FAILED:
                 self._failed(stored, attempt, result.failure)
-            elif result is not None and job.phase is JobPhase.SUCCEEDED:
+            elif result is not None and job.phase in _MAY_HAVE_SUCCEEDED:
                 self._succeeded(stored, attempt, result)
             else:
                 self._ended_without_success(stored, attempt, job)
@@ -165,7 +182,7 @@ class Completion:
             stored = self._records.save(stored, run.with_attempt(attempt))
         heartbeat = self._last_progress(run, attempt, job)
         silent = self._clock() - heartbeat
-        if silent >= STALL:
+        if silent >= STALL and self._settled:
             reason = f"No progress for {human_duration(silent.total_seconds())}"
             self._stop(stored, attempt, lane, reason)
 
@@ -334,6 +351,17 @@ class Completion:
 
     def _close(self, run: Run, attempt: Attempt) -> None:
         close_attempt(self._work, self._places.attempt_prefix(run.run_id, attempt.number))
+
+
+def _in_turn(running: list[QueueEntry], cursor: str, now: datetime) -> list[QueueEntry]:
+    """From where a pass was cut short, and round; else each minute another one comes first.
+
+    A pass that dies notes nothing: so that it does not die of the same run for ever.
+    """
+    first = int(now.timestamp() // 60) % len(running)
+    if cursor:
+        first = sum(entry.run_id < cursor for entry in running)
+    return running[first:] + running[:first]
 
 
 def _progressed_at(metrics: storage.Blob) -> datetime | None:

@@ -33,6 +33,7 @@ from tuner.ledger import Ledger, Stored
 from tuner.log import fields
 from tuner.places import Places
 from tuner.records import Records
+from tuner.restoring import job_that_is_done, lost_attempt
 from tuner.runs import Attempt, Run, RunState, Wait
 from tuner.spending import Spending
 from tuner.training_job import CONTROLLER, JobSpec, encode
@@ -94,6 +95,8 @@ class Launcher:
             return False
         now = self._clock()
         attempt = self._intent(run, lane, region)
+        if self._take_up(stored, attempt):
+            return False
         refusal = self._spending.reserve(attempt.estimated_usd, now=now)
         if refusal:
             self._back_to_waiting(stored, run, refusal, None)
@@ -115,6 +118,35 @@ class Launcher:
             extra=fields(run_id=run.run_id, attempt=attempt.number, reply=type(reply).__name__),
         )
         return self._record_reply(stored, attempt, reply, limits)
+
+    def take_up_lost(self, stored: Stored, lane: Lane, region: str) -> bool:
+        """Whether the run's next attempt was made already, and is being looked up now.
+
+        `lane` and `region` stand in where its orders do not say where it went.
+        """
+        return self._take_up(stored, self._intent(stored.run, lane, region))
+
+    def _take_up(self, stored: Stored, intended: Attempt) -> bool:
+        prefix = self._places.attempt_prefix(stored.run.run_id, intended.number)
+        now = self._clock()
+        lost = lost_attempt(self.work_bucket, prefix, intended, lanes=self._lanes, now=now)
+        if lost is None:
+            return False
+        log.warning(
+            "An attempt was made that the ledger does not know of; it is looked up.",
+            extra=fields(run_id=stored.run.run_id, attempt=lost.number, lane=lost.lane),
+        )
+        reason = (
+            f"Attempt {lost.number} was made already, and the ledger had lost it: finding out what "
+            "became of it."
+        )
+        self._records.save(
+            stored,
+            stored.run.with_attempt(lost).advance(
+                RunState.SUBMITTING, at=now, by=BY, reason=reason, errors=0
+            ),
+        )
+        return True
 
     def _intent(self, run: Run, lane: Lane, region: str) -> Attempt:
         now = self._clock()
@@ -166,6 +198,8 @@ class Launcher:
             hyperparameters=run.request.hyperparameters,
             micro_batch_divisor=attempt.micro_batch_divisor,
             result_uri=self._places.work_uri(self._places.result_name(run.run_id, attempt.number)),
+            lane=attempt.lane,
+            region=attempt.region,
         )
         name = f"{self._places.attempt_prefix(run.run_id, attempt.number)}/job.json"
         self.work_bucket.blob(name).upload_from_string(
@@ -296,6 +330,10 @@ class Launcher:
         holder = close_attempt(
             self.work_bucket, self._places.attempt_prefix(stored.run.run_id, attempt.number)
         )
+        done = job_that_is_done(self.work_bucket, self._places, stored.run.run_id, attempt)
+        if done is not None:
+            self._started(stored, attempt, done)
+            return
         if not self._can_no_longer_train(attempt, holder):
             log.error(
                 "A job trains this attempt but the platform does not list it.",

@@ -105,7 +105,7 @@ class QueueEntry:
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a lock and until when; `cursor` is where the last holder stopped."""
+    """Who holds a lock ("": nobody) and until when; `cursor` is where the last holder stopped."""
 
     schema_version: int = 1
     holder: str
@@ -283,6 +283,13 @@ class Ledger:
             raise NewerRecord(f"{name} was written by a newer release; deploy that one.")
         return decode(raw, type_), blob.generation
 
+    def names(self, prefix: str) -> set[str]:
+        """Names of all documents below `prefix`; one call per thousand."""
+        blobs = self._bucket.client.list_blobs(
+            self._bucket, prefix=prefix, fields="items(name),nextPageToken"
+        )
+        return {blob.name for blob in blobs}
+
     def read_text(self, name: str) -> tuple[bytes, int] | None:
         """(what a person wrote, as it is, generation), or None when there is none."""
         blob = self._bucket.blob(name)
@@ -341,7 +348,8 @@ class Ledger:
         name = f"locks/{lock}.json"
         now = self._clock()
         found = self.read_document(name, Lease)
-        if found is not None and found[0].expires_at > now:
+        # Whoever gave it back is no holder, even when the clock went back since.
+        if found is not None and found[0].holder and found[0].expires_at > now:
             return None
         lease = Lease(
             holder=self._new_id(),
@@ -414,6 +422,7 @@ class HeldLock:
         """Give the lock back and remember where the next holder goes on."""
         lease = msgspec.structs.replace(
             self._lease,
+            holder="",
             expires_at=at,
             cursor=cursor,
             launches=launches,

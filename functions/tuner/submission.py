@@ -130,6 +130,10 @@ class Submitter:
         if stored is None or stored.run.state not in _QUEUED:
             return
         run = stored.run
+        lane = next((self._lanes[x] for x in run.request.lanes if x in self._lanes), None)
+        region = (run.request.regions or self._regions)[0]
+        if lane is not None and self._launcher.take_up_lost(stored, lane, region):
+            return  # it was trained, or is: that is not waiting
         if run.attempt is not None:
             close_attempt(
                 self._launcher.work_bucket,

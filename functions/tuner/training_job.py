@@ -64,6 +64,9 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     #: Divides the preset's micro-batch; 2 after an attempt ran out of memory.
     micro_batch_divisor: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     result_uri: GsUri
+    #: Where the job was asked for: a restored ledger finds it again by this.
+    lane: str = ""
+    region: str = ""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

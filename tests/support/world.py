@@ -227,9 +227,9 @@ class World:
         return stored
 
     def generations(self) -> dict[str, int]:
-        """Every object of the ledger but what no run is told: the locks, and the quota's facts."""
+        """Every object of the ledger but what no run is told: locks, passes, the quota's facts."""
         blobs = self.storage.list_blobs(self.places.runs_bucket_name)
-        untold = ("locks/", "quota/")
+        untold = ("locks/", "passes/", "quota/")
         return {b.name: b.generation for b in blobs if not b.name.startswith(untold)}
 
     def names(self, bucket_name: str, prefix: str = "") -> list[str]:
