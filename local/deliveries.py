@@ -42,11 +42,20 @@ class Subscription:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A row of the table: which function is told, and how often."""
+
+    name: str
+    function: str
+    every_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deliveries:
     topics: tuple[str, ...]
     notifications: tuple[Notification, ...]
     subscriptions: tuple[Subscription, ...]
-    ticked_functions: tuple[str, ...]
+    ticks: tuple[Tick, ...]
     push_account: str
 
 
@@ -60,7 +69,7 @@ def load(*, project: str, prefix: str, page: Path = ADR) -> Deliveries:
         topics=_rows(text, "Topics", lambda row: row["topic"]),
         notifications=_rows(text, "Notifications", _notification),
         subscriptions=_rows(text, "Subscriptions", _subscription),
-        ticked_functions=_rows(text, "Ticks", lambda row: row["function"]),
+        ticks=_rows(text, "Ticks", _tick),
         push_account=account[0],
     )
 
@@ -97,6 +106,21 @@ def _subscription(row: dict[str, str]) -> Subscription:
         dead_letter_topic=row["dead letter"],
         max_delivery_attempts=int(row["attempts"] or 0),
         retention_days=int(row["retention days"]),
+    )
+
+
+_UNIT_SECONDS = {"min": 60, "h": 3600, "d": 86400}
+
+
+def _tick(row: dict[str, str]) -> Tick:
+    """A period is a whole number of minutes, hours or days, as `1 min`."""
+    count, _, unit = row["every"].partition(" ")
+    if unit not in _UNIT_SECONDS or int(count) < 1:
+        raise ValueError(f"tick {row['tick']}: {row['every']!r} is no period")
+    return Tick(
+        name=row["tick"],
+        function=row["function"],
+        every_seconds=int(count) * _UNIT_SECONDS[unit],
     )
 
 

@@ -115,8 +115,13 @@ class Stack:
             ports |= self._function_ports
             self._connect(table, ports)
             if tick_seconds > 0:
-                ticked = [ports[name] for name in table.ticked_functions]
-                self._ticker = Ticker(ticked, every_seconds=tick_seconds)
+                # What is a minute on a cloud is `tick_seconds` here, and a day in proportion.
+                self._ticker = Ticker(
+                    [
+                        (ports[tick.function], tick.every_seconds / 60 * tick_seconds)
+                        for tick in table.ticks
+                    ]
+                )
                 self._ticker.start()
         except BaseException:
             self.close()

@@ -37,14 +37,14 @@ def post_tick(port: int) -> int:
 
 
 class Ticker:
-    """Posts to each function every few seconds; a failed tick is logged and not repeated."""
+    """Posts to each function every so many seconds; a failed tick is logged and not repeated."""
 
-    def __init__(self, ports: Sequence[int], *, every_seconds: float) -> None:
-        self._every_seconds = every_seconds
+    def __init__(self, ports: Sequence[tuple[int, float]]) -> None:
+        """`ports`: each function's, with the seconds between two of its ticks."""
         self._stopped = threading.Event()
         # One thread a function: a slow one must not hold up the other.
         self._threads = [
-            threading.Thread(target=self._run, args=(port,), daemon=True) for port in ports
+            threading.Thread(target=self._run, args=each, daemon=True) for each in ports
         ]
 
     def start(self) -> None:
@@ -54,8 +54,8 @@ class Ticker:
     def stop(self) -> None:
         self._stopped.set()
 
-    def _run(self, port: int) -> None:
-        while not self._stopped.wait(self._every_seconds):
+    def _run(self, port: int, every_seconds: float) -> None:
+        while not self._stopped.wait(every_seconds):
             try:
                 status = post_tick(port)
             except OSError as error:

@@ -1,6 +1,6 @@
 """Converter: an uploaded conversation file becomes a dataset and a training request.
 
-Called by push from the topic `storage-events` (filtered to the uploads bucket).
+Called by push from the topic `storage-events` (filtered to the uploads bucket); daily by a tick.
 """
 
 import os
@@ -11,45 +11,43 @@ from cloudevents.http import CloudEvent
 
 from tuner.clock import new_id, utc_now
 from tuner.conversion import Converter
-from tuner.entrypoint import message_of, naming_missing_resources
+from tuner.entrypoint import is_tick, message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
 from tuner.events import DeadLetter
 from tuner.memory import MemoryKeeper
 from tuner.notifications import ObjectFinalized
 from tuner.parts import Parts
+from tuner.sweep import Sweep
 
 
 @cache
-def dependencies() -> tuple[Parts, Converter]:
+def dependencies() -> tuple[Parts, Converter, Sweep]:
     parts = Parts(os.environ)
-    return parts, Converter(
-        uploads_bucket=parts.bucket(parts.places.uploads_bucket_name),
-        work_bucket=parts.work_bucket,
-        ledger=parts.ledger,
-        events=parts.events,
-        places=parts.places,
-        keeper=MemoryKeeper(
-            work_bucket=parts.work_bucket,
-            ledger=parts.ledger,
-            places=parts.places,
-            new_id=new_id,
-        ),
-        preset=parts.settings.preset,
-        max_upload_bytes=parts.settings.max_upload_bytes,
-        names_model=parts.settings.names_model,
+    settings, places, work, ledger = parts.settings, parts.places, parts.work_bucket, parts.ledger
+    uploads = parts.bucket(places.uploads_bucket_name)
+    converter = Converter(
+        uploads_bucket=uploads, work_bucket=work, ledger=ledger, events=parts.events,
+        keeper=MemoryKeeper(work_bucket=work, ledger=ledger, places=places, new_id=new_id),
+        places=places, preset=settings.preset, max_upload_bytes=settings.max_upload_bytes,
+        names_model=settings.names_model, clock=utc_now, new_id=new_id,
+    )  # fmt: skip
+    return parts, converter, Sweep(
+        uploads_bucket=uploads, work_bucket=work, ledger=ledger, converter=converter,
         clock=utc_now,
-        new_id=new_id,
-    )
+    )  # fmt: skip
 
 
 @functions_framework.cloud_event  # type: ignore[untyped-decorator]
 def convert(event: CloudEvent) -> None:
-    """Convert the upload that a storage notification names."""
-    parts, converter = dependencies()
-    message = message_of(event)
-    if message.attributes.get("eventType", "OBJECT_FINALIZE") != "OBJECT_FINALIZE":
-        return
+    """Convert the upload that a notification names; on a tick, those that none has named."""
+    parts, converter, sweep = dependencies()
     with naming_missing_resources(f"buckets {parts.places.prefix}-*"):
+        if is_tick(event):
+            sweep.run()
+            return
+        message = message_of(event)
+        if message.attributes.get("eventType", "OBJECT_FINALIZE") != "OBJECT_FINALIZE":
+            return
         try:
             converter.convert_upload(ObjectFinalized.from_notification(message.data))
         except MalformedMessage as error:

@@ -32,6 +32,7 @@ from tuner.records import Records
 from tuner.settings import Settings
 from tuner.spending import Spending
 from tuner.submission import Submitter
+from tuner.sweep import Sweep
 
 
 class Killed(BaseException):
@@ -93,6 +94,7 @@ class Controller:
     submitter: Submitter
     completion: Completion
     converter: Converter
+    sweep: Sweep
     lanes: dict[str, VertexLane]
     watch: QuotaWatch
 
@@ -201,6 +203,13 @@ def build(
         clock=clock,
         new_id=new_id,
     )
+    sweep = Sweep(
+        uploads_bucket=client.bucket(places.uploads_bucket_name),
+        work_bucket=work,
+        ledger=ledger,
+        converter=converter,
+        clock=clock,
+    )
     return Controller(
         records=records,
         ledger=ledger,
@@ -208,6 +217,7 @@ def build(
         submitter=submitter,
         completion=completion,
         converter=converter,
+        sweep=sweep,
         lanes=lanes,
         watch=watch,
     )

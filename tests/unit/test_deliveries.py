@@ -56,7 +56,12 @@ def test_notifications_come_from_buckets_of_the_deployment(deliveries: Deliverie
 def test_every_function_is_delivered_to_and_every_row_names_one(deliveries: Deliveries) -> None:
     pushed = {row.function for row in deliveries.subscriptions if row.is_push}
     assert pushed == staged_functions()
-    assert set(deliveries.ticked_functions) <= pushed
+    assert {(tick.function, tick.every_seconds) for tick in deliveries.ticks} == {
+        ("submitter", 60),
+        ("completion", 60),
+        ("converter", 86400),
+    }
+    assert {tick.function for tick in deliveries.ticks} <= pushed
 
 
 def test_no_letter_is_lost(deliveries: Deliveries) -> None:
@@ -133,6 +138,13 @@ def test_a_broken_table_is_named(tmp_path: Path, heading: str, damage: str) -> N
 def test_a_number_that_is_none_is_told_with_its_table(tmp_path: Path) -> None:
     page = broken(tmp_path, "| 10–600 |", "| soon |")
     with pytest.raises(ValueError, match="Subscriptions"):
+        load(project="proj", prefix="p", page=page)
+
+
+@pytest.mark.parametrize("period", ["often", "0 min", "1 week", "1.5 h"])
+def test_a_period_that_is_none_is_told_with_its_table(tmp_path: Path, period: str) -> None:
+    page = broken(tmp_path, "| converter | 1 d |", f"| converter | {period} |")
+    with pytest.raises(ValueError, match="Ticks"):
         load(project="proj", prefix="p", page=page)
 
 
