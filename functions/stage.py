@@ -52,7 +52,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
         "completion", "moving", "notifications", "passes", "publication", "restoring",
-        "verification",
+        "retention", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

@@ -19,10 +19,11 @@ from tuner.moving import Mover
 from tuner.notifications import ObjectFinalized
 from tuner.parts import Parts
 from tuner.places import parse_result_name
+from tuner.retention import Retention
 
 
 @cache
-def dependencies() -> tuple[Parts, Completion]:
+def dependencies() -> tuple[Parts, Completion, Retention]:
     parts = Parts(os.environ)
     settings, book = parts.settings, parts.lane_book()
     lanes = Catalogue(settings, parts.ledger)
@@ -32,16 +33,18 @@ def dependencies() -> tuple[Parts, Completion]:
                     clock=utc_now),
         work_bucket=parts.work_bucket, places=parts.places, max_attempts=settings.max_attempts,
         models_bucket=parts.bucket(parts.places.models_bucket_name), clock=utc_now,
-    )  # fmt: skip
+    ), Retention(work_bucket=parts.work_bucket, ledger=parts.ledger, keep=settings.keep,
+                 clock=utc_now)  # fmt: skip
 
 
 @functions_framework.cloud_event  # type: ignore[untyped-decorator]
 def complete(event: CloudEvent) -> None:
     """Look at the run whose result appeared; on a tick, at every running run."""
-    parts, completion = dependencies()
+    parts, completion, retention = dependencies()
     with naming_missing_resources(f"buckets {parts.places.prefix}-* or Vertex AI"):
         if is_tick(event):
             completion.check_all()
+            retention.run()
             return
         message = message_of(event)
         try:

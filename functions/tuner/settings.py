@@ -31,6 +31,7 @@ class Settings:
     daily_cap_usd: float
     max_upload_bytes: int
     names_model: str | None
+    keep: timedelta
     contact: str | None
     lookup_window: timedelta
     lease: timedelta
@@ -80,6 +81,8 @@ class Settings:
                 "TUNER_NAMES_MODEL", default="", pattern=r"[^\s#]{1,500}#sha256=[0-9a-f]{64}"
             )
             or None,
+            #: How long what attempts left is kept that did not win.
+            keep=timedelta(days=read.integer("TUNER_KEEP_DAYS", default=30, low=1, high=3650)),
             #: Whom Google may write to about a quota increase; without it none is asked for. Its
             #: account needs the permission to change quotas.
             contact=read.text("TUNER_CONTACT", default="", pattern=r"[^\s@]{1,64}@[^\s@]{1,190}")

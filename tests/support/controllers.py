@@ -29,6 +29,7 @@ from tuner.moving import Mover
 from tuner.quota_api import GoogleQuotaApi
 from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
+from tuner.retention import Retention
 from tuner.settings import Settings
 from tuner.spending import Spending
 from tuner.submission import Submitter
@@ -95,6 +96,7 @@ class Controller:
     completion: Completion
     converter: Converter
     sweep: Sweep
+    retention: Retention
     lanes: dict[str, VertexLane]
     watch: QuotaWatch
 
@@ -218,6 +220,7 @@ def build(
         completion=completion,
         converter=converter,
         sweep=sweep,
+        retention=Retention(work_bucket=work, ledger=ledger, keep=settings.keep, clock=clock),
         lanes=lanes,
         watch=watch,
     )
