@@ -98,16 +98,30 @@ def forget_command(
     pair: Annotated[
         str | None, typer.Option(help="A pair's id, as `tuner memory --find` shows it.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Forget the whole persona without asking.")
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Cancel its open runs first, and wait for their end.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take an upload or a pair out of a persona's memory, for every dataset from now on.
+    """Forget a persona, for good: uploads, memory, datasets, adapters, settings.
 
-    Datasets and adapters that were made before stay as they are.
+    With --upload or --pair only that is taken out of its memory, for every dataset from now on;
+    datasets and adapters that were made before stay as they are.
     """
     from console.errors import UsageError
 
-    if (upload is None) == (pair is None):
+    if upload is None and pair is None:
+        from console.forgetting_command import forget_persona
+
+        forget_persona(persona, yes=yes, cancel=cancel, as_json=as_json)
+        return
+    if upload is not None and pair is not None:
         raise UsageError("Name what to forget: --upload NAME or --pair ID.")
+    if yes or cancel:
+        raise UsageError("--yes and --cancel are for forgetting a whole persona.")
     if pair is not None and (len(pair) != 16 or not set(pair) <= set("0123456789abcdef")):
         raise UsageError(
             f"{pair!r} is no pair's id; `tuner memory {persona} --find TEXT` shows it."
