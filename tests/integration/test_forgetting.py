@@ -220,11 +220,14 @@ def test_a_run_that_no_record_tells_of_is_found_by_its_orders(world, tuner):
     assert [n for n in world.names(world.places.work_bucket_name) if run_id in n] == []
 
 
-def test_it_may_die_at_any_call_and_is_run_again(world, tuner):
+@pytest.mark.parametrize("record", ["kept", "lost"])
+def test_it_may_die_at_any_call_and_is_run_again(world, record):
     """One world: each death goes a little further than the one before, from wherever that was."""
     _, run_id = lived(world)
     lived(world, "ech0", text="chess", file="other")
     others = {w for w in everything(world) if "ech0" in w[1].split("/")}
+    if record == "lost":  # the orders of its attempts alone tell whose run it is
+        world.storage.bucket(world.places.runs_bucket_name).delete_blob(f"runs/{run_id}.json")
     number, died = 0, True
     while died:
         number += 1
@@ -237,5 +240,8 @@ def test_it_may_die_at_any_call_and_is_run_again(world, tuner):
         except Killed:
             pass
     assert number > 15
-    check_forgotten(world, run_id)
+    if record == "kept":
+        check_forgotten(world, run_id)
+    assert of_persona(world, "ech") == {}
+    assert [n for n in world.names(world.places.work_bucket_name) if run_id in n] == []
     assert others <= set(everything(world))

@@ -14,7 +14,8 @@ import sys
 sys.path.insert(0, f"functions/{sys.argv[1]}")
 import main
 from cloudevents.http import CloudEvent
-entry = main.submit if sys.argv[1] == "submitter" else main.complete
+entry = {"submitter": "submit", "completion": "complete", "converter": "convert"}[sys.argv[1]]
+entry = getattr(main, entry)
 entry(CloudEvent({"type": "ech0.tuner.tick.v1", "source": "//scheduler"}, {}))
 heavy = ("google.cloud.aiplatform", "google.cloud.cloudquotas")
 print("imported:", *sorted(name for name in sys.modules if name.startswith(heavy)))
@@ -35,7 +36,7 @@ def tick(world, name):
     return line.split()[1:]
 
 
-@pytest.mark.parametrize("name", ["submitter", "completion"])
+@pytest.mark.parametrize("name", ["submitter", "completion", "converter"])
 def test_a_tick_with_nothing_open_imports_no_heavy_client(world, name):
     world.finish(world.ask())
     assert tick(world, name) == []
