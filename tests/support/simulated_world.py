@@ -37,6 +37,23 @@ _METRICS = tuple(
     for kind in ("", "preemptible_")
     for suffix in ("cpus", "nvidia_t4_gpus", "g2_cpus", "nvidia_l4_gpus")
 )
+#: What `World.change` knows.
+CHANGES = (
+    "jobs are held",
+    "jobs are released",
+    "others use the quota",
+    "others leave the quota",
+    "increases are granted",
+    "increases are granted in part",
+    "increases are denied",
+    "increases may be asked for",
+    "increases need a history of use",
+    "increases are for nobody",
+    "somebody else trains",
+    "finished jobs are deleted",
+    "topics fail",
+    "topics work",
+)
 #: What an entry point leaves to the next tick or delivery.
 RETRIED = (google_exceptions.GoogleAPICallError, TransientError)
 
@@ -219,8 +236,41 @@ class World:
             if spot == ("preemptible" in metric):
                 self.control.set_ineligibility(metric, reason)
 
-    def decide_increases(self, decision: str) -> None:
-        """Google's reviewers look at what was asked for: grant, part or deny."""
+    def change(self, what: str, choice: int) -> None:
+        """One of CHANGES happens; `choice` says where, to which run, or of what kind."""
+        region, spot = REGIONS[choice % 2], bool(choice % 2)
+        match what:
+            case "jobs are held":
+                self.control.hold_new_jobs()
+            case "jobs are released":
+                self.control.hold_new_jobs(False)
+                self.control.release()
+            case "others use the quota":
+                self.set_use_by_others(100, region)
+            case "others leave the quota":
+                self.set_use_by_others(0, region)
+            case "increases are granted":
+                self._decide_increases("grant")
+            case "increases are granted in part":
+                self._decide_increases("part")
+            case "increases are denied":
+                self._decide_increases("deny")
+            case "increases may be asked for":
+                self.set_ineligibility(None, spot=spot)
+            case "increases need a history of use":
+                self.set_ineligibility("NOT_ENOUGH_USAGE_HISTORY", spot=spot)
+            case "increases are for nobody":
+                self.set_ineligibility("NOT_SUPPORTED", spot=spot)
+            case "somebody else trains":
+                self._start_foreign_job(choice, region)
+            case "finished jobs are deleted":
+                self._delete_finished_jobs()
+            case "topics fail" | "topics work":
+                self.topics_are_down = what == "topics fail"
+            case _:
+                raise ValueError(what)
+
+    def _decide_increases(self, decision: str) -> None:
         parent = f"projects/{self.deployment.places.project}/locations/global"
         for preference in self._quotas.list_quota_preferences(parent=parent):
             if not preference.reconciling:
@@ -231,7 +281,7 @@ class World:
                 part = preference.quota_config.preferred_value // 2
                 self.control.grant(preference.name, part if decision == "part" else None)
 
-    def start_foreign_job(self, choice: int, region: str) -> None:
+    def _start_foreign_job(self, choice: int, region: str) -> None:
         """Somebody else's job in the project, with labels that look like those of a run."""
         runs = sorted(self.promises.accepted)[choice : choice + 1]
         labels = {"deployment": "theirs", "run_id": runs[0] if runs else "another", "attempt": "1"}
@@ -251,7 +301,7 @@ class World:
         with suppress(grpc.RpcError):  # it is being cancelled
             self.control.preempt(training.job.name)
 
-    def delete_finished_jobs(self) -> None:
+    def _delete_finished_jobs(self) -> None:
         """Somebody tidies up by hand."""
         for job in self.control.snapshot().jobs:
             if job.name not in self.promises.foreign:

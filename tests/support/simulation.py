@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 
 from local.vertex.control import FaultKind
 from support.simulated_process import ECHO, KILL, OUTAGE, Process, Trouble
-from support.simulated_world import REGIONS, World
+from support.simulated_world import CHANGES, REGIONS, World
 from tuner import submission
 from tuner.completion import STALL
 from tuner.training_job import FailureKind
@@ -48,18 +49,14 @@ _CREATE_FAULTS = (
     FaultKind.DUPLICATE,
 )
 _CALLS = (
+    *("",) * 6,
     *("CreateCustomJob",) * 3,
-    "",
-    "",
-    "upload demo-project-runs/open/",
+    *("upload demo-project-runs/open/", "upload ") * 2,
     "upload demo-project-runs/runs/",
-    "upload demo-project-runs/",
     "upload demo-project-work/",
     "download demo-project-runs/runs/",
-    "list demo-project-runs/open/",
     "GetCustomJob",
     "ListCustomJobs",
-    "CancelCustomJob",
     "publish",
     "delete",
 )
@@ -73,14 +70,31 @@ _HAPPENINGS = (
     "late jobs",
     "success",
 )
-_TROUBLES = st.none() | st.builds(
+_A_TROUBLE = st.builds(
     Trouble,
     side=st.sampled_from(["before", "after"]),
     of=st.sampled_from(_CALLS),
-    at=st.sampled_from([1, 1, 1, 2, 3, 5, 8, 13, 21]),
+    at=st.sampled_from([1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 12, 14, 17, 20]),
     what=st.sampled_from(_HAPPENINGS),
 )
+_TROUBLES = st.one_of(_A_TROUBLE, _A_TROUBLE, st.none())
 _PROCESSES = st.sampled_from(["fresh", "first", "second"])
+_MINUTES = st.sampled_from([0, 1, 1, 4, 4, 16, 31])
+_RARELY = st.sampled_from([False, False, True])
+_ENDINGS = (
+    *("succeed", "endless", "stuck", "die", "preempt") * 2,
+    "gate",
+    "progress",
+    *FailureKind,
+)
+_CALL_FAULTS = (
+    *(("ListCustomJobs", FaultKind.OMIT_NEWEST),) * 4,
+    ("ListCustomJobs", FaultKind.UNAVAILABLE),
+    ("GetCustomJob", FaultKind.LOST_REPLY),
+    ("GetCustomJob", FaultKind.INTERNAL),
+    ("CancelCustomJob", FaultKind.UNAVAILABLE),
+    ("CancelCustomJob", FaultKind.LOST_REPLY),
+)
 _CHOICES = st.integers(0, 3)
 _ASKED: dict[str, Any] = {
     "rerun": st.integers(0, 3),
@@ -104,16 +118,25 @@ class Simulation(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(cap=st.sampled_from([50, 50, 3]), kind=st.none() | st.sampled_from(_CREATE_FAULTS))
-    def begin(self, cap: int, kind: FaultKind | None) -> None:
-        """A first request is under way, and its first create call may go wrong."""
+    @initialize(
+        cap=st.sampled_from([50, 50, 3]),
+        fault=st.none() | st.sampled_from(_CREATE_FAULTS),
+        trouble=_TROUBLES,
+        asked=st.fixed_dictionaries({**_ASKED, "rerun": st.just(0)}),
+    )
+    def begin(
+        self, cap: int, fault: FaultKind | None, trouble: Trouble | None, asked: dict[str, Any]
+    ) -> None:
+        """A first request arrives, and its first create call may go wrong."""
         self.failed = False
         self.world = World(daily_cap_usd=cap)
-        self.world.ask()
-        if kind is not None:
-            self.world.control.queue_fault("CreateCustomJob", kind)
+        self.world.ask(**asked)
+        if fault is not None:
+            self.world.control.queue_fault("CreateCustomJob", fault)
+        self._deliver_request(0, False, "first", trouble)
 
-    def _work(self, name: str, trouble: Trouble | None, work: Any) -> bool:
+    def _work(self, name: str, trouble: Trouble | None, work: Callable[[Process], object]) -> bool:
+        """Let a process work, in which the trouble happens; False when it has to be done again."""
         process = self.world.process() if name == "fresh" else self.world.processes[name]
         process.meets(trouble)
         done = self.world.run(process, work)
@@ -122,46 +145,39 @@ class Simulation(RuleBasedStateMachine):
             self.world.processes[name] = self.world.process()
         return done
 
-    # -- messages and ticks
-
-    @precondition(lambda self: self.world.requests)
-    @rule(choice=_CHOICES, again=st.booleans(), name=_PROCESSES, trouble=_TROUBLES)
-    def request_arrives(self, choice: int, again: bool, name: str, trouble: Trouble | None) -> None:
+    def _deliver_request(self, choice: int, again: bool, name: str, trouble: Trouble | None) -> None:
         request = self.world.requests[choice % len(self.world.requests)]
-
-        def deliver(process: Process) -> None:
-            self.world.deliver_request(process, request)
-
+        deliver = partial(self.world.deliver_request, request=request)
         if self._work(name, trouble, deliver) and not again and request in self.world.requests:
             self.world.requests.remove(request)
 
+    # -- messages and ticks
+
+    @precondition(lambda self: self.world.requests)
+    @rule(choice=_CHOICES, again=_RARELY, name=_PROCESSES, trouble=_TROUBLES)
+    def request_arrives(self, choice: int, again: bool, name: str, trouble: Trouble | None) -> None:
+        self._deliver_request(choice, again, name, trouble)
+
     @precondition(lambda self: self.world.results)
-    @rule(again=st.booleans(), name=_PROCESSES, trouble=_TROUBLES)
+    @rule(again=_RARELY, name=_PROCESSES, trouble=_TROUBLES)
     def result_arrives(self, again: bool, name: str, trouble: Trouble | None) -> None:
         run_id = self.world.results[0]
-
-        def deliver(process: Process) -> None:
-            self.world.deliver_result(process, run_id)
-
+        deliver = partial(self.world.deliver_result, run_id=run_id)
         if self._work(name, trouble, deliver) and not again and run_id in self.world.results:
             self.world.results.remove(run_id)
 
-    @rule(name=_PROCESSES, trouble=_TROUBLES)
-    def submitter_ticks(self, name: str, trouble: Trouble | None) -> None:
+    @rule(minutes=_MINUTES, name=_PROCESSES, trouble=_TROUBLES)
+    def submitter_ticks(self, minutes: int, name: str, trouble: Trouble | None) -> None:
+        self.world.advance(minutes=minutes)
         self._work(name, trouble, self.world.submitter_pass)
 
-    @rule(name=_PROCESSES, trouble=_TROUBLES)
-    def submitter_ticks_later(self, name: str, trouble: Trouble | None) -> None:
-        """The lease of whoever died has run out."""
-        self.world.advance(minutes=4)
-        self._work(name, trouble, self.world.submitter_pass)
-
-    @rule(name=_PROCESSES, trouble=_TROUBLES)
-    def completion_ticks(self, name: str, trouble: Trouble | None) -> None:
+    @rule(minutes=_MINUTES, name=_PROCESSES, trouble=_TROUBLES)
+    def completion_ticks(self, minutes: int, name: str, trouble: Trouble | None) -> None:
+        self.world.advance(minutes=minutes)
         self._work(name, trouble, self.world.completion_pass)
 
-    @rule(minutes=st.sampled_from([1, 1, 4, 16, 31]))
-    def schedulers_tick_without_trouble(self, minutes: int) -> None:
+    @rule(minutes=_MINUTES)
+    def both_tick(self, minutes: int) -> None:
         self.world.advance(minutes=minutes)
         for work in (self.world.submitter_pass, self.world.completion_pass):
             self._work("fresh", None, work)
@@ -172,8 +188,14 @@ class Simulation(RuleBasedStateMachine):
 
     # -- users
 
-    @rule(**_ASKED)
-    def ask(self, **asked: Any) -> None:
+    @rule(asked=st.fixed_dictionaries(_ASKED), trouble=_TROUBLES)
+    def ask(self, asked: dict[str, Any], trouble: Trouble | None) -> None:
+        self.world.ask(**asked)
+        self._deliver_request(-1, False, "fresh", trouble)
+
+    @rule(asked=st.fixed_dictionaries(_ASKED))
+    def ask_and_wait(self, asked: dict[str, Any]) -> None:
+        """The message is under way for a while."""
         self.world.ask(**asked)
 
     @precondition(lambda self: self.world.promises.accepted)
@@ -184,16 +206,14 @@ class Simulation(RuleBasedStateMachine):
     # -- trainers
 
     @precondition(lambda self: self.world.trainers.training())
-    @rule(
-        choice=_CHOICES,
-        told=st.booleans(),
-        how=st.sampled_from(["succeed", "gate", "die", "preempt", "endless", "stuck", "progress"]),
-    )
+    @rule(choice=_CHOICES, told=st.booleans(), how=st.sampled_from(_ENDINGS))
     def trainer_does(self, choice: int, told: bool, how: str) -> None:
         world, trainings = self.world, self.world.trainers.training()
         training = trainings[choice % len(trainings)]
         if how in {"succeed", "gate"}:
             world.succeed(training, passed=how == "succeed", told=told)
+        elif how in set(FailureKind):
+            world.fail(training, FailureKind(how), told=told)
         elif how == "die":
             world.trainers.die(training)
         elif how == "preempt":
@@ -203,37 +223,19 @@ class Simulation(RuleBasedStateMachine):
         else:
             (world.endless if how == "endless" else world.stuck).add(training.job.name)
 
-    @precondition(lambda self: self.world.trainers.training())
-    @rule(told=st.booleans(), kind=st.sampled_from(FailureKind))
-    def trainer_fails(self, told: bool, kind: FailureKind) -> None:
-        self.world.fail(self.world.trainers.training()[0], kind, told=told)
-
     # -- the cloud
 
     @rule(kind=st.sampled_from(_CREATE_FAULTS))
     def create_call_fails(self, kind: FaultKind) -> None:
         self.world.control.queue_fault("CreateCustomJob", kind)
 
-    @rule(
-        method=st.sampled_from(["ListCustomJobs", "GetCustomJob", "CancelCustomJob"]),
-        kind=st.sampled_from([FaultKind.UNAVAILABLE, FaultKind.LOST_REPLY, FaultKind.RATE_LIMITED]),
-    )
-    def call_fails(self, method: str, kind: FaultKind) -> None:
-        self.world.control.queue_fault(method, kind)
-
-    @rule()
-    def list_lags(self) -> None:
-        self.world.control.queue_fault("ListCustomJobs", FaultKind.OMIT_NEWEST)
+    @rule(fault=st.sampled_from(_CALL_FAULTS))
+    def call_fails(self, fault: tuple[str, FaultKind]) -> None:
+        self.world.control.queue_fault(*fault)
 
     @rule()
     def late_jobs_appear(self) -> None:
         self.world.control.reveal()
-
-    @rule(hold=st.booleans())
-    def new_jobs_are_held(self, hold: bool) -> None:
-        self.world.control.hold_new_jobs(hold)
-        if not hold:
-            self.world.control.release()
 
     @rule(
         limit=st.sampled_from([0, 1, 100, 100]),
@@ -243,32 +245,9 @@ class Simulation(RuleBasedStateMachine):
     def quota_changes(self, limit: int, region: str | None, spot: bool | None) -> None:
         self.world.set_quota(limit, region=region, spot=spot)
 
-    @rule(value=st.sampled_from([0, 0, 100]), region=st.sampled_from(REGIONS))
-    def others_use_quota(self, value: int, region: str) -> None:
-        self.world.set_use_by_others(value, region)
-
-    @rule(decision=st.sampled_from(["grant", "part", "deny"]))
-    def increases_are_decided(self, decision: str) -> None:
-        self.world.decide_increases(decision)
-
-    @rule(
-        reason=st.sampled_from([None, "NOT_ENOUGH_USAGE_HISTORY", "NOT_SUPPORTED"]),
-        spot=st.booleans(),
-    )
-    def eligibility_changes(self, reason: str | None, spot: bool) -> None:
-        self.world.set_ineligibility(reason, spot=spot)
-
-    @rule(choice=_CHOICES, region=st.sampled_from(REGIONS))
-    def somebody_else_trains(self, choice: int, region: str) -> None:
-        self.world.start_foreign_job(choice, region)
-
-    @rule()
-    def finished_jobs_are_deleted(self) -> None:
-        self.world.delete_finished_jobs()
-
-    @rule(down=st.booleans())
-    def topics_fail(self, down: bool) -> None:
-        self.world.topics_are_down = down
+    @rule(change=st.sampled_from(CHANGES), choice=_CHOICES)
+    def surroundings_change(self, change: str, choice: int) -> None:
+        self.world.change(change, choice)
 
     # -- what must be true
 
