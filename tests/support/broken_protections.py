@@ -15,9 +15,9 @@ from tuner import completion, launching, submission
 from tuner.lanes import JobStatus, RateLimited, Unclear, vertex
 from tuner.lanes.vertex import VertexLane
 from tuner.launching import Launcher
-from tuner.ledger import HeldLock, Lease, Ledger, Stored
+from tuner.ledger import HeldLock, Lease, Ledger, QueueEntry, Stored
 from tuner.records import Records
-from tuner.runs import Attempt, Run, RunState
+from tuner.runs import TERMINAL, Attempt, Run, RunState
 from tuner.spending import Spending
 from tuner.submission import Submitter
 from tuner.training_job import CONTROLLER
@@ -121,6 +121,16 @@ def a_ghost_is_launched(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Launcher, "launch", launched)
 
 
+def a_ghost_is_not_removed(patch: pytest.MonkeyPatch) -> None:
+    settle = Records.settle
+
+    def settled(self: Records, entry: QueueEntry) -> None:
+        if entry.state in TERMINAL or self.ledger.read_finished(entry.run_id) is None:
+            settle(self, entry)
+
+    patch.setattr(Records, "settle", settled)
+
+
 def an_event_counts_as_published_though_it_was_not(patch: pytest.MonkeyPatch) -> None:
     published = Records._published
 
@@ -203,7 +213,6 @@ BREAKS: dict[str, tuple[Patch, ...]] = {
         jobs_are_found_whosever_they_are,
         a_hanging_job_is_left_alone,
         a_job_has_no_time_limit,
-        a_ghost_is_launched,
         an_event_counts_as_published_though_it_was_not,
         what_an_interrupted_save_left_is_not_settled,
         an_open_record_is_written_over_any_generation,
@@ -213,12 +222,13 @@ BREAKS: dict[str, tuple[Patch, ...]] = {
     )
 } | {
     "any_job_is_found_and_cancelled": (jobs_are_found_whosever_they_are, any_job_is_cancelled),
+    "a_ghost_is_neither_removed_nor_stopped": (a_ghost_is_launched, a_ghost_is_not_removed),
 }
 
 #: Alone they break nothing: `any_job_is_cancelled` meets no job that is not the deployment's, since
 #: none is found.
 COVERED: dict[str, tuple[Patch, ...]] = {
-    patch.__name__: (patch,) for patch in (any_job_is_cancelled,)
+    patch.__name__: (patch,) for patch in (any_job_is_cancelled, a_ghost_is_launched)
 }
 
 

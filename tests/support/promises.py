@@ -200,8 +200,10 @@ class Promises:
                 if attempt.job_name:
                     day = f"spend/{attempt.intended_at.date().isoformat()}.json"
                     planned[day] = planned.get(day, 0.0) + attempt.estimated_usd
-        for name in (name for name in known if name.startswith("spend/")):
-            usd = decode(self._runs.blob(name).download_as_bytes(), DailySpend).usd
+        for name in {*planned, *(name for name in known if name.startswith("spend/"))}:
+            usd = 0.0
+            if name in known:
+                usd = decode(self._runs.blob(name).download_as_bytes(), DailySpend).usd
             if usd > self._cap_usd:
                 self.note("more was reserved than the daily cap allows")
             if planned.get(name, 0.0) > usd + 0.001:
@@ -213,7 +215,8 @@ class Promises:
         """Every accepted run has ended, and its events tell its whole history."""
         for run_id in self.accepted:
             blob = self._runs.blob(f"runs/{run_id}.json")
-            assert blob.exists(), "an accepted run has not ended"
+            left = self._open.get(run_id)
+            assert blob.exists(), f"an accepted run has not ended: {left and left.reason}"
             run = decode(blob.download_as_bytes(), Run)
             assert run.state in TERMINAL, "an accepted run has not ended"
             told: dict[int, str] = {}

@@ -16,7 +16,7 @@ from google.cloud.cloudquotas_v1.services.cloud_quotas.transports import CloudQu
 
 from local.simulated.deployment import SimulatedDeployment
 from local.simulated.trainer import Training
-from local.vertex.control import VertexControl
+from local.vertex.control import FaultKind, VertexControl
 from support.factories import NOW
 from support.promises import Promises
 from support.simulated_process import Killed, Process, Side, outage
@@ -49,8 +49,9 @@ CHANGES = (
     "increases may be asked for",
     "increases need a history of use",
     "increases are for nobody",
-    "somebody else trains",
     "finished jobs are deleted",
+    "lists lag",
+    "lists are up to date",
     "topics fail",
     "topics work",
 )
@@ -155,15 +156,19 @@ class World:
         elif what == "success":
             for training in self.trainers.training()[:1]:
                 self.succeed(training)
+        elif what == "end":
+            for training in self.trainers.training()[:1]:
+                self.succeed(training)
+            self.cancel(0)
         elif what == "request":
             for request in self.requests[:1]:
                 self.run(self.process(), lambda other: self.deliver_request(other, request))
         elif what == "result":
             for run_id in self.results[:1]:
                 self.run(self.process(), lambda other: self.deliver_result(other, run_id))
-        if what in {"time", "much time", "submitter"}:
+        if what in {"time", "much time", "submitter", "end"}:
             self.run(self.process(), self.submitter_pass)
-        if what in {"time", "much time", "completion"}:
+        if what in {"time", "much time", "completion", "end"}:
             self.run(self.process(), self.completion_pass)
 
     # -- users ----------------------------------------------------------------------------------
@@ -261,10 +266,12 @@ class World:
                 self.set_ineligibility("NOT_ENOUGH_USAGE_HISTORY", spot=spot)
             case "increases are for nobody":
                 self.set_ineligibility("NOT_SUPPORTED", spot=spot)
-            case "somebody else trains":
-                self._start_foreign_job(choice, region)
             case "finished jobs are deleted":
                 self._delete_finished_jobs()
+            case "lists lag":
+                self.control.queue_fault("ListCustomJobs", FaultKind.OMIT_NEWEST, times=20)
+            case "lists are up to date":
+                self.control.clear_faults()
             case "topics fail" | "topics work":
                 self.topics_are_down = what == "topics fail"
             case _:
@@ -281,10 +288,14 @@ class World:
                 part = preference.quota_config.preferred_value // 2
                 self.control.grant(preference.name, part if decision == "part" else None)
 
-    def _start_foreign_job(self, choice: int, region: str) -> None:
-        """Somebody else's job in the project, with labels that look like those of a run."""
-        runs = sorted(self.promises.accepted)[choice : choice + 1]
-        labels = {"deployment": "theirs", "run_id": runs[0] if runs else "another", "attempt": "1"}
+    def start_foreign_job(self, choice: int) -> None:
+        """Somebody else's job in the project, whose labels look like those of a run's job."""
+        run_id, attempt, region = "another", 1, REGIONS[choice % 2]
+        for run_id in sorted(self.promises.accepted)[choice : choice + 1]:
+            stored = self.deployment.controller().ledger.read(run_id)
+            if stored is not None and stored.run.attempt is not None:
+                attempt, region = stored.run.attempt.number, stored.run.attempt.region
+        labels = {"deployment": "theirs", "run_id": run_id, "attempt": str(attempt)}
         job = custom_job("their code", labels=labels, accelerator=None)
         parent = f"projects/{self.deployment.places.project}/locations/{region}"
         with suppress(google_exceptions.GoogleAPICallError):
@@ -320,8 +331,8 @@ class World:
         self.topics_are_down = False
         self.control.clear_faults()
         self.control.hold_new_jobs(False)
-        self.control.release()
         self.control.reveal()
+        self.control.release()
         for spot in (False, True):
             self.set_ineligibility(None, spot=spot)
         for region in REGIONS:
