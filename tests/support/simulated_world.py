@@ -50,8 +50,6 @@ CHANGES = (
     "increases need a history of use",
     "increases are for nobody",
     "finished jobs are deleted",
-    "lists lag",
-    "lists are up to date",
     "topics fail",
     "topics work",
 )
@@ -157,9 +155,10 @@ class World:
             for training in self.trainers.training()[:1]:
                 self.succeed(training)
         elif what == "end":
-            for training in self.trainers.training()[:1]:
+            for training in self.trainers.training():
                 self.succeed(training)
-            self.cancel(0)
+            for choice in range(4):
+                self.cancel(choice)
         elif what == "request":
             for request in self.requests[:1]:
                 self.run(self.process(), lambda other: self.deliver_request(other, request))
@@ -268,10 +267,6 @@ class World:
                 self.set_ineligibility("NOT_SUPPORTED", spot=spot)
             case "finished jobs are deleted":
                 self._delete_finished_jobs()
-            case "lists lag":
-                self.control.queue_fault("ListCustomJobs", FaultKind.OMIT_NEWEST, times=20)
-            case "lists are up to date":
-                self.control.clear_faults()
             case "topics fail" | "topics work":
                 self.topics_are_down = what == "topics fail"
             case _:

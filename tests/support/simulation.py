@@ -77,18 +77,39 @@ _A_TROUBLE = st.builds(
     at=st.sampled_from([1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 12, 14, 17, 20]),
     what=st.sampled_from(_HAPPENINGS),
 )
-_TROUBLES = st.one_of(_A_TROUBLE, _A_TROUBLE, st.none())
+#: Where most depends on what happens.
+_DELICATE = st.sampled_from(
+    [
+        Trouble(side=side, of=of, at=1, what=what)  # type: ignore[arg-type]
+        for side, of, what in (
+            ("before", "CreateCustomJob", KILL),
+            ("after", "CreateCustomJob", KILL),
+            ("after", "CreateCustomJob", OUTAGE),
+            ("before", "CreateCustomJob", "time"),
+            ("before", "CreateCustomJob", "much time"),
+            ("after", "ListCustomJobs", "late jobs"),
+            ("after", "upload demo-project-runs/open/", KILL),
+            ("before", "upload demo-project-runs/runs/", "submitter"),
+            ("before", "upload demo-project-runs/runs/", "completion"),
+            ("before", "delete", KILL),
+            # A request that is known is delivered again while its run ends.
+            ("after", "download demo-project-runs/runs/", "end"),
+            ("after", "download demo-project-runs/runs/", "end"),
+        )
+    ]
+)
+_TROUBLES = st.one_of(_A_TROUBLE, _DELICATE, st.none())
 _PROCESSES = st.sampled_from(["fresh", "first", "second"])
 _MINUTES = st.sampled_from([0, 1, 1, 4, 4, 16, 31])
 _RARELY = st.sampled_from([False, False, True])
 _ENDINGS = (
-    *("succeed", "endless", "stuck", "die", "preempt") * 2,
+    *("endless", "stuck", "die", "preempt") * 2,
+    "succeed",
     "gate",
     "progress",
     *FailureKind,
 )
 _CALL_FAULTS = (
-    *(("ListCustomJobs", FaultKind.OMIT_NEWEST),) * 4,
     ("ListCustomJobs", FaultKind.UNAVAILABLE),
     ("GetCustomJob", FaultKind.LOST_REPLY),
     ("GetCustomJob", FaultKind.INTERNAL),
@@ -223,6 +244,16 @@ class Simulation(RuleBasedStateMachine):
         else:
             (world.endless if how == "endless" else world.stuck).add(training.job.name)
 
+    @precondition(lambda self: self.world.trainers.training())
+    @rule(
+        how=st.sampled_from(["succeed", "gate", *FailureKind]), name=_PROCESSES, trouble=_TROUBLES
+    )
+    def trainer_ends(self, how: str, name: str, trouble: Trouble | None) -> None:
+        """Its result is looked at right away."""
+        run_id = self.world.trainers.training()[0].orders.run_id
+        self.trainer_does(0, False, how)
+        self._work(name, trouble, partial(self.world.deliver_result, run_id=run_id))
+
     # -- the cloud
 
     @rule(kind=st.sampled_from(_CREATE_FAULTS))
@@ -232,6 +263,10 @@ class Simulation(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(_CALL_FAULTS))
     def call_fails(self, fault: tuple[str, FaultKind]) -> None:
         self.world.control.queue_fault(*fault)
+
+    @rule(calls=st.sampled_from([1, 20]))
+    def lists_lag(self, calls: int) -> None:
+        self.world.control.queue_fault("ListCustomJobs", FaultKind.OMIT_NEWEST, times=calls)
 
     @rule()
     def late_jobs_appear(self) -> None:
