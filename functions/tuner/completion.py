@@ -17,7 +17,7 @@ from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.clock import Clock, human_duration
-from tuner.election import close_attempt
+from tuner.election import close_attempt, winner_beside
 from tuner.errors import UntrustedResult
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
@@ -122,6 +122,17 @@ class Completion:
         job = lane.status(attempt.job_name)
         if not job.phase.is_terminal:
             self._watch(stored, attempt, job, lane)
+            return
+        prefix = self._places.attempt_prefix(stored.run.run_id, attempt.number)
+        # Whoever has not begun to train it by now never does; so no job wins it after we looked.
+        close_attempt(self._work, prefix)
+        winner = winner_beside(
+            self._work, prefix, attempt.claim_id, job.job_name, self._lanes[attempt.lane]
+        )
+        if winner is not None:
+            # A duplicate won the attempt: from now on that one is looked at.
+            followed = attempt.evolve(job_name=winner.job_name)
+            self._records.save(stored, stored.run.with_attempt(followed))
             return
         attempt = attempt.evolve(
             started_at=job.started_at or attempt.started_at,
@@ -309,7 +320,6 @@ class Completion:
                 f"`tuner retry {run.run_id}` asks again.",
             )
             return
-        self._close(run, attempt)
         now = self._clock()
         ended = attempt.evolve(end_reason=end_reason or reason)
         self._records.save(
@@ -325,15 +335,11 @@ class Completion:
         )
 
     def _end(self, stored: Stored, attempt: Attempt, state: RunState, reason: str) -> None:
-        self._close(stored.run, attempt)
         ended = attempt.evolve(end_reason=reason)
         self._records.save(
             stored,
             stored.run.with_attempt(ended).advance(state, at=self._clock(), by=BY, reason=reason),
         )
-
-    def _close(self, run: Run, attempt: Attempt) -> None:
-        close_attempt(self._work, self._places.attempt_prefix(run.run_id, attempt.number))
 
 
 def _progressed_at(metrics: storage.Blob) -> datetime | None:
