@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, around whichever call: no promise of the product is broken."""
+"""Whatever happens in whatever order, around whichever call: no promise is broken."""
 
 from support.simulation import explore
 

@@ -209,6 +209,12 @@ class Promises:
             if planned.get(name, 0.0) > usd + 0.001:
                 self.note("a job that was not reserved against the daily cap")
 
+    def open_reasons(self) -> list[str]:
+        """Why the runs that are open wait, or what they do."""
+        blobs = self._runs.list_blobs(prefix="open/")
+        runs = [decode(blob.download_as_bytes(), Run) for blob in blobs]
+        return [f"{run.run_id} {run.state}: {run.reason}" for run in runs]
+
     # -- at the end -----------------------------------------------------------------------------
 
     def check_stories(self, events: dict[str, list[RunEvent]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from google.cloud.cloudquotas_v1.services.cloud_quotas.transports import CloudQu
 
 from local.simulated.deployment import SimulatedDeployment
 from local.simulated.trainer import Training
-from local.vertex.control import FaultKind, VertexControl
+from local.vertex.control import VertexControl
 from support.factories import NOW
 from support.promises import Promises
 from support.simulated_process import Killed, Process, Side, outage
@@ -161,10 +162,10 @@ class World:
                 self.cancel(choice)
         elif what == "request":
             for request in self.requests[:1]:
-                self.run(self.process(), lambda other: self.deliver_request(other, request))
+                self.run(self.process(), partial(self.deliver_request, request=request))
         elif what == "result":
             for run_id in self.results[:1]:
-                self.run(self.process(), lambda other: self.deliver_result(other, run_id))
+                self.run(self.process(), partial(self.deliver_result, run_id=run_id))
         if what in {"time", "much time", "submitter", "end"}:
             self.run(self.process(), self.submitter_pass)
         if what in {"time", "much time", "completion", "end"}:
@@ -338,7 +339,7 @@ class World:
             self.deliver_request(self.process(), request)
             assert run_id_of(request) in self.promises.accepted
         for run_id in self.results:
-            self.run(self.process(), lambda process, of=run_id: self.deliver_result(process, of))
+            self.run(self.process(), partial(self.deliver_result, run_id=run_id))
 
     def tick(self, step: timedelta) -> bool:
         """The schedulers' next tick, in fresh processes; whether a run is still open."""

@@ -166,7 +166,9 @@ class Simulation(RuleBasedStateMachine):
             self.world.processes[name] = self.world.process()
         return done
 
-    def _deliver_request(self, choice: int, again: bool, name: str, trouble: Trouble | None) -> None:
+    def _deliver_request(
+        self, choice: int, again: bool, name: str, trouble: Trouble | None
+    ) -> None:
         request = self.world.requests[choice % len(self.world.requests)]
         deliver = partial(self.world.deliver_request, request=request)
         if self._work(name, trouble, deliver) and not again and request in self.world.requests:
@@ -312,7 +314,7 @@ class Simulation(RuleBasedStateMachine):
             if world.now - begun >= _LOOKS_LATE and step <= _LOOKS_LATE:
                 self._nobody_hangs()
         else:
-            raise AssertionError("a run stays open")
+            raise AssertionError(f"a run stays open: {world.promises.open_reasons()}")
         world.end_foreign_jobs()
         self.every_promise_is_kept()
         world.promises.check_stories(world.events)
