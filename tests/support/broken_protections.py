@@ -142,7 +142,7 @@ def an_event_counts_as_published_though_it_was_not(patch: pytest.MonkeyPatch) ->
 
 
 def what_an_interrupted_save_left_is_not_settled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission, "_is_unsettled", lambda entry: False)
+    patch.setattr(QueueEntry, "is_unsettled", property(lambda self: False))
 
 
 def an_open_record_is_written_over_any_generation(patch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,12 @@ def nothing_is_reserved(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lease_never_runs_out(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission, "LEASE_SECONDS", 10**8)
+    acquire = Ledger.acquire
+
+    def for_years(self: Ledger, lock: str, *, lease_seconds: float) -> HeldLock | None:
+        return acquire(self, lock, lease_seconds=10**8)
+
+    patch.setattr(Ledger, "acquire", for_years)
 
 
 def cancelled_before_the_job_has_ended(patch: pytest.MonkeyPatch) -> None:

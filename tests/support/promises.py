@@ -17,7 +17,7 @@ from tuner import submission
 from tuner.events import RunEvent
 from tuner.runs import TERMINAL, TRANSITIONS, Run, RunState
 from tuner.spending import DailySpend
-from tuner.submission import LEASE_SECONDS
+from tuner.submission import LEASE
 from tuner.training_job import decode
 
 _MINUTE = timedelta(minutes=1)
@@ -89,7 +89,7 @@ class Promises:
         elif side == "before" and kind == "list" and process.asked_at is not None:
             if process not in self._processes:
                 self._processes.append(process)
-            process.holds_until = process.asked_at + timedelta(seconds=LEASE_SECONDS)
+            process.holds_until = process.asked_at + LEASE
         elif side == "after" and kind == "upload" and name.startswith(("open/", "runs/")):
             process.creates = 0
             self._look_at(name)

@@ -102,7 +102,8 @@ class Process:
 def outage(call: str) -> Exception:
     """What the client of a call raises when its service does not answer."""
     if " " in call:  # storage or a topic
-        return google_exceptions.ServiceUnavailable(f"no answer to {call}")
+        unavailable: Exception = google_exceptions.ServiceUnavailable(f"no answer to {call}")
+        return unavailable
     return ApiError(grpc.StatusCode.UNAVAILABLE, f"no answer to {call}")
 
 

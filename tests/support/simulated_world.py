@@ -26,7 +26,7 @@ from tuner.errors import TransientError
 from tuner.events import RunEvent
 from tuner.requests import TrainingRequest, run_id_of
 from tuner.runs import TRANSITIONS, RunState
-from tuner.submission import LEASE_SECONDS
+from tuner.submission import LEASE
 from tuner.training_job import FailureKind
 
 REGIONS = ("us-central1", "europe-west4")
@@ -144,7 +144,7 @@ class World:
         """In the middle of a process's call, something else happens."""
         if what == "time":
             process.slow = True
-            self.advance(seconds=LEASE_SECONDS + 1)
+            self.advance(seconds=LEASE.total_seconds() + 1)
         elif what == "much time":
             process.slow = True
             self.advance(minutes=16)
