@@ -14,7 +14,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
-    "__init__", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
+    "__init__", "accounts", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
     "parts", "places", "records", "requests", "runs", "settings", "training_job",
 )  # fmt: skip
 _LANES = (
@@ -50,7 +50,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "moving", "notifications", "publication", "verification",
+        "completion", "latest", "moving", "notifications", "publication", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

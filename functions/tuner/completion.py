@@ -22,11 +22,12 @@ from tuner.errors import UntrustedResult
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
+from tuner.latest import move_latest
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.moving import Mover
 from tuner.places import Places
-from tuner.publication import move_latest, publish_model, system_prompt_of
+from tuner.publication import publish_model, system_prompt_of, verdict_of
 from tuner.quota import refused_metrics
 from tuner.records import Records
 from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
@@ -205,6 +206,8 @@ class Completion:
         run = stored.run
         prefix = self._places.attempt_prefix(run.run_id, attempt.number)
         verify(self._work, prefix, result, run)
+        attempt = attempt.evolve(end_reason="succeeded")
+        run = run.with_attempt(attempt)
         model = publish_model(
             self._work,
             self._models,
@@ -216,20 +219,16 @@ class Completion:
                 self._work, self._places.dataset_prefix(run.persona, run.request.dataset_id)
             ),
         )
-        before = model.metrics.held_out_loss_before
-        after = model.metrics.held_out_loss_after
-        if model.gate.passed:
-            state = RunState.SUCCEEDED
-            reason = f"Verified. Held-out loss fell from {before:.2f} to {after:.2f}."
-        else:
-            state = RunState.HELD
-            reason = "The adapter exists but is not promoted: " + " ".join(model.gate.reasons)
         self._book.reset(attempt.lane, attempt.region)
-        ended = attempt.evolve(end_reason="succeeded")
         self._records.save(
             stored,
-            run.with_attempt(ended).advance(
-                state, at=self._clock(), by=BY, reason=reason, model=model, errors=0
+            run.advance(
+                RunState.SUCCEEDED if model.gate.passed else RunState.HELD,
+                at=self._clock(),
+                by=BY,
+                reason=verdict_of(model),
+                model=model,
+                errors=0,
             ),
             # Only what is recorded as succeeded is promoted: a cancel may come before the record.
             before_close=self._promote,
