@@ -1,13 +1,10 @@
-"""Processes that race over one simulated storage: one call at a time, in an order that is given."""
+"""Processes that race over one simulated cloud: one call at a time, in an order that is given."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from local.simulated.storage import MemoryStorage
 
 _PATIENCE_SECONDS = 30.0
 
@@ -24,7 +21,8 @@ class Racer:
     second it was carried out and nobody heard of it.
     """
 
-    work: Callable[[Any], object]
+    #: Is given the hook that it must have called before and after each call that it makes.
+    work: Callable[[Callable[[str], None]], object]
     dies_at: int = 0
     steps: int = 0
     is_dead: bool = False
@@ -33,8 +31,8 @@ class Racer:
     go: threading.Event = field(default_factory=threading.Event)
 
 
-def race(storage: MemoryStorage, racers: Sequence[Racer], order: Sequence[int]) -> None:
-    """Let each racer's work run with a client of its own; `order` picks whose step is next.
+def race(racers: Sequence[Racer], order: Sequence[int]) -> None:
+    """Let each racer's work run in a thread of its own; `order` picks whose step is next.
 
     Raises what a racer raised that was not its death.
     """
@@ -51,9 +49,8 @@ def race(storage: MemoryStorage, racers: Sequence[Racer], order: Sequence[int]) 
             raise Killed
 
     def live(racer: Racer) -> None:
-        hook = lambda call: step(racer)  # noqa: E731
         try:
-            racer.work(storage.client(before=hook, after=hook))
+            racer.work(lambda call: step(racer))
         except Killed:
             pass
         except BaseException as error:  # told by the thread that waits

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.simulated.storage import MemoryStorage
+from local.simulated.storage import Hook, MemoryStorage
 from support.factories import NOW, a_request, a_run
 from support.racing import Killed, Racer, race
 from tuner.latest import Latest, LatestMoved, move_latest, promote, read_latest
@@ -63,6 +63,10 @@ def move(storage: MemoryStorage, run: Run) -> bool:
     return move_latest(models(storage), run, the_model(run))
 
 
+def hooked(storage: MemoryStorage, hook: Hook) -> MemoryStorage:
+    return storage.client(before=hook, after=hook)
+
+
 def held(storage: MemoryStorage) -> Latest:
     latest, _ = read_latest(models(storage), "ech0")
     assert latest is not None
@@ -107,20 +111,21 @@ def test_many_completions_that_die_anywhere_end_at_the_newest_and_never_go_back(
     runs = [the_run(number, at) for number, at in enumerate(minutes)]
 
     def completion(run: Run) -> Any:
-        def work(client: MemoryStorage) -> None:
-            try:
-                move(client, run)
-            finally:
-                watched.look("")
+        def work(hook: Hook = watched.look) -> None:
+            def after(call: str) -> None:
+                watched.look(call)
+                hook(call)
+
+            move(storage.client(before=hook, after=after), run)
 
         return work
 
     racing = [Racer(completion(runs[number]), dies_at) for number, dies_at in racers]
-    race(storage, racing, order)
+    race(racing, order)
     # What died is completed by later ticks, one after the other in whatever order.
     for number, _ in racers:
         if any(racer.is_dead for racer in racing):
-            completion(runs[number])(storage)
+            completion(runs[number])()
     passed = [runs[number] for number, _ in racers]
     assert held(storage).run_id == max(passed, key=place).run_id
     places = [latest.place for latest in watched.seen]
@@ -237,16 +242,17 @@ def test_a_racer_that_dies_at_the_reply_has_made_its_call(storage: MemoryStorage
     """What the race above rests on: its steps are starts and replies."""
     run = the_run(1, 0)
     for step, is_there in ((3, False), (4, True)):
-        race(storage, [Racer(lambda client: move(client, run), dies_at=step)], [])
+        race([Racer(lambda hook: move(hooked(storage, hook), run), dies_at=step)], [])
         assert (read_latest(models(storage), "ech0")[0] is not None) == is_there
 
 
 def test_a_killed_racer_makes_no_further_call(storage: MemoryStorage) -> None:
-    def stubborn(client: Any) -> None:
+    def stubborn(hook: Hook) -> None:
+        client = hooked(storage, hook)
         try:
             move(client, the_run(1, 0))
         except Killed:
             move(client, the_run(1, 0))
 
-    race(storage, [Racer(stubborn, dies_at=1)], [])
+    race([Racer(stubborn, dies_at=1)], [])
     assert read_latest(models(storage), "ech0")[0] is None
