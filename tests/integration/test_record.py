@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_the_last_event_tells_the_time_and_the_dollars_of_the_record(world):
 
 
 def test_completing_again_after_run_json_was_written_uses_the_same_folder(world):
-    """It is created before the copies, by a completion that may die then; its clock goes on."""
+    """It is created before the copies, by a completion that may die then, of an earlier release."""
     run_id = world.ask()
     world.launch()
     world.until_jobs_end()
@@ -65,12 +66,17 @@ def test_completing_again_after_run_json_was_written_uses_the_same_folder(world)
     completion._records.save = None
     with pytest.raises(TypeError):
         completion._reconcile(stored)
+    models = world.places.models_bucket_name
+    [name] = [name for name in world.names(models) if name.endswith("/run.json")]
+    known = ("schema_version", "run_id", "persona", "attempt", "dataset_id", "display_name")
+    old = {field: value for field, value in world.read(models, name).items() if field in known}
+    world.storage.bucket(models).blob(name).upload_from_string(json.dumps(old))
     world.clock.advance(hours=1)
     world.controller = world.new_controller()
     run = world.finish(run_id)
     assert run.state is RunState.SUCCEEDED
     assert not run.model.uri.endswith(run_id), "the folder with the run's id is for strangers"
-    assert card(world, run).summary == summary_of(run, world.clock())
+    assert card(world, run).summary is None, "it stays as it was written"
 
 
 def test_a_gate_that_warns_promotes_and_says_so_everywhere(world, tuner):
