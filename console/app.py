@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from console import views
+from console.audit import notes_of
 from console.cancelling import cancel_command
 from console.check_command import check_command
 from console.config_commands import app as config_app
@@ -35,6 +36,7 @@ from console.memory_commands import (
 )
 from console.offline import convert_command, formats_command
 from console.operations import find_run, list_runs, request_again, upload_file
+from console.promote_command import promote_command
 from console.queue_commands import (
     pause_command,
     priority_command,
@@ -45,6 +47,7 @@ from console.queue_commands import (
 from console.quota_commands import quota_command
 from console.speaking import JsonFlag, RunArgument, print_json
 from console.why_command import why_command
+from tuner.accounts import summary_of
 from tuner.clock import utc_now
 from tuner.events import UploadKept, UploadRejected
 from tuner.requests import run_id_of
@@ -62,6 +65,7 @@ app.command("quota")(quota_command)
 app.command("priority")(priority_command)
 app.command("pause")(pause_command)
 app.command("resume")(resume_command)
+app.command("promote")(promote_command)
 app.command("cancel")(cancel_command)
 app.command("wake")(wake_command)
 app.command("convert")(convert_command)
@@ -119,7 +123,8 @@ def _follow(stream: Iterable[News], as_json: bool) -> None:
     if run is None or run.state is not RunState.SUCCEEDED:
         raise typer.Exit(1)
     if not as_json:
-        views.print_run(out, run, now=utc_now(), history=False)
+        now = utc_now()
+        views.print_run(out, run, summary_of(run, now, links=False), now=now)
 
 
 def _show_news(news: News, as_json: bool) -> None:
@@ -183,15 +188,19 @@ def runs(
 @app.command()
 def show(
     run: RunArgument,
-    history: Annotated[bool, typer.Option(help="Every change, with who made it.")] = False,
+    history: Annotated[bool, typer.Option(help="All that was done to it, and by whom.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one run: why it waits, what it did, where the adapter lies."""
-    found = find_run(connect(os.environ), run)
+    """Show one run: what was asked, what it did and cost, where the adapter lies."""
+    connection = connect(os.environ)
+    found = find_run(connection, run)
+    notes = notes_of(connection, found.run_id) if history else None
+    summary = summary_of(found, connection.clock(), links=not connection.is_local)
     if as_json:
-        print_json(found)
+        audit = {} if notes is None else {"audit": views.builtins(notes)}
+        print_json({**views.builtins(found), "summary": views.builtins(summary), **audit})
     else:
-        views.print_run(out, found, now=utc_now(), history=history)
+        views.print_run(out, found, summary, now=connection.clock(), notes=notes)
 
 
 @app.command()

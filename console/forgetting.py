@@ -35,8 +35,9 @@ _ROUNDS = 3
 _LONG_REJECTION = re.compile(rf"rejected/{DEFAULT_PERSONA}/[0-9a-f]{{64}}\.[0-9]+\.json")
 
 REMAINS = (
-    "Records of its runs in the ledger (runs/): ids, states, times, costs and losses; no text, and "
-    "no name of an uploaded file. They are what was paid for.",
+    "Records of its runs in the ledger (runs/), and notes of what operators did to them (audit/): "
+    "ids, states, times, costs and losses; no text, and no name of an uploaded file. They are what "
+    "was paid for.",
     "Cloud Storage keeps deleted objects for as long as a bucket's soft-delete policy says (7 days "
     "unless it was changed); until then an owner of the project can restore them.",
     "Vertex AI's own list of jobs and their logs: labels and display names, with its name in them.",

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from console.audit import note
 from console.connection import Connection
 from console.errors import ConsoleError, UsageError
+from console.speaking import operator
 from tuner.clients import publisher_client
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.events import Events
@@ -20,8 +22,6 @@ from tuner.places import DEFAULT_PERSONA
 from tuner.requests import RequestedBy, TrainingRequest, run_id_of
 from tuner.runs import Run, RunState
 from tuner.training_job import PERSONA_PATTERN
-
-BY = "person:command line"
 
 
 class UnreadableRecord(ConsoleError):
@@ -125,7 +125,7 @@ def cancel_run(connection: Connection, start: str) -> Run:
         return run.advance(
             RunState.CANCELLING,
             at=connection.clock(),
-            by=BY,
+            by=f"person:{operator()}",
             reason="Cancelled by its owner; the job is being ended.",
             parked=False,
             errors=0,
@@ -164,6 +164,9 @@ def request_again(connection: Connection, run: Run) -> TrainingRequest:
             break
     with publisher_client(connection.pubsub_host) as publisher:
         Events(publisher, connection.places, deployment=connection.name).publish_request(request)
+    again = run_id_of(request)
+    note(connection, run.run_id, action="retried", text=f"Asked for again, as run {again}.")
+    note(connection, again, action="retry", text=f"Asked for as {run.run_id} once more.")
     return request
 
 

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from console.audit import Note, history_of
+from tuner.accounts import AttemptSummary, Summary
 from tuner.clock import human_duration
-from tuner.runs import Run, RunState
+from tuner.runs import Attempt, Model, Run, RunState
 
 _COLOURS = {
     RunState.SUCCEEDED: "green",
@@ -63,44 +65,85 @@ def _next_look(run: Run, now: datetime) -> str:
     return text
 
 
-def print_run(console: Console, run: Run, *, now: datetime, history: bool) -> None:
-    """Everything a person asks of one run, most important first."""
+def print_run(
+    console: Console,
+    run: Run,
+    summary: Summary,
+    *,
+    now: datetime,
+    notes: tuple[Note, ...] | None = None,
+) -> None:
+    """Everything a person asks of one run, most important first; with `notes`: its history."""
     console.print(f"[bold]{run.run_id}[/bold]  persona {run.persona}  {state_markup(run.state)}")
     console.print(escape(run.reason))
-    end = run.history[-1].at if run.is_terminal else now
-    waited = run.seconds_in(RunState.WAITING, until=end)
-    trained = run.seconds_in(RunState.RUNNING, until=end)
+    asked_by = run.request.requested_by
     console.print(
-        f"requested {run.requested_at:%Y-%m-%d %H:%M:%S} UTC, waited {human_duration(waited)}, "
-        f"training {human_duration(trained)}"
+        f"asked for by {asked_by.kind} {escape(asked_by.reference)}: {run.request.preset} on "
+        f"dataset {run.request.dataset_id[:12]}…"
+        + (f", receipt {run.receipt_sha256[:12]}…" if run.receipt_sha256 else "")
     )
-    if run.wait is not None:
-        for metric, needed in sorted(run.wait.needs.items()):
-            short = metric.rsplit("/", 1)[-1]
-            left = run.wait.has.get(metric)
-            console.print(
-                f"  {short}: needs {needed}" + ("" if left is None else f", {left} left"),
-                highlight=False,
-            )
+    console.print(
+        f"requested {run.requested_at:%Y-%m-%d %H:%M:%S} UTC, waited "
+        f"{human_duration(summary.seconds_waited)}, trained "
+        f"{human_duration(summary.seconds_trained)}"
+    )
+    _print_wait(console, run)
     if not run.is_terminal:
         console.print(_next_look(run, now))
-    for attempt in run.attempts:
-        ended = f", ended: {attempt.end_reason}" if attempt.end_reason else ""
+    for attempt, told in zip(run.attempts, summary.attempts, strict=True):
+        _print_attempt(console, attempt, told)
+    if run.attempts:
         console.print(
-            f"attempt {attempt.number}: {attempt.lane} in {attempt.region}, "
-            f"job {attempt.job_name or 'not known yet'}{escape(ended)}",
-            highlight=False,
+            f"cost ${summary.usd:.2f} by time on machines at list price; estimated at "
+            f"${summary.estimated_usd:.2f}"
         )
     if run.model is not None:
-        metrics = run.model.metrics
+        _print_model(console, run.model)
+    if notes is not None:
+        _print_history(console, run, notes)
+
+
+def _print_wait(console: Console, run: Run) -> None:
+    for metric, needed in sorted(run.wait.needs.items()) if run.wait else ():
+        short = metric.rsplit("/", 1)[-1]
+        left = run.wait.has.get(metric) if run.wait else None
+        console.print(f"  {short}: needs {needed}" + ("" if left is None else f", {left} left"))
+
+
+def _print_attempt(console: Console, attempt: Attempt, told: AttemptSummary) -> None:
+    """A job: where, when, what it cost, why it ended, and where to read more."""
+    job = attempt.job_name.rsplit("/", 1)[-1] if attempt.job_name else "not known yet"
+    console.print(
+        f"attempt {attempt.number}: {attempt.lane} in {attempt.region}, job {job}, "
+        f"${told.usd:.2f} of an estimated ${told.estimated_usd:.2f}"
+    )
+    started = f"{attempt.started_at:%H:%M:%S}" if attempt.started_at else "–"
+    ended = f"{attempt.ended_at:%H:%M:%S} UTC" if attempt.ended_at else "–"
+    times = f"asked for {attempt.intended_at:%Y-%m-%d %H:%M:%S}, started {started}, ended {ended}"
+    why = f": {attempt.end_reason}" if attempt.end_reason else ""
+    console.print(f"  {times}{escape(why)}")
+    for name, url in (("job", told.job_url), ("logs", told.logs_url)):
+        if url is not None:
+            console.print(f"  {name}: {url}", markup=False)
+
+
+def _print_model(console: Console, model: Model) -> None:
+    metrics = model.metrics
+    console.print(
+        f"held-out loss {metrics.held_out_loss_before:.2f} → "
+        f"{metrics.held_out_loss_after:.2f} on {metrics.eval_examples} held-out pairs"
+    )
+    for name, texts in (("held", model.gate.reasons), ("warning", model.gate.warnings)):
+        for text in texts:
+            console.print(f"[yellow]{name}[/yellow]: {escape(text)}")
+    console.print(f"adapter {model.uri}/adapter", soft_wrap=True)
+
+
+def _print_history(console: Console, run: Run, notes: tuple[Note, ...]) -> None:
+    """Every change with its number, and what was done beside them, by time."""
+    for line in history_of(run, notes):
+        number = "·" if line.seq is None else str(line.seq)
         console.print(
-            f"held-out loss {metrics.held_out_loss_before:.2f} → "
-            f"{metrics.held_out_loss_after:.2f} on {metrics.eval_examples} held-out pairs"
+            f"  {number:>3}  {line.at:%Y-%m-%d %H:%M:%S}  {line.what:<10}  "
+            f"{escape(line.text)}  [dim]({escape(line.by)})[/dim]"
         )
-        console.print(f"adapter {run.model.uri}/adapter", soft_wrap=True)
-    if history:
-        for change in run.history:
-            console.print(
-                f"  {change.seq:>3}  {change.at:%Y-%m-%d %H:%M:%S}  {change.state:<10}  "
-                f"{escape(change.reason)}  [dim]({escape(change.by)})[/dim]"
-            )

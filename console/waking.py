@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from console.audit import note
 from console.connection import Connection
 from console.errors import UsageError
 from console.known import QUEUED, book_of, facts_of, lanes_in, regions_of
@@ -33,6 +34,7 @@ def wake_everything(connection: Connection) -> Woken:
     parked = [entry.run_id for entry in connection.ledger.list_open() if entry.parked]
     for run_id in parked:
         change_run(connection, run_id, _unparked)
+        note(connection, run_id, action="woken", text="Taken up again, with all that was parked.")
     return Woken(lanes=tuple(f"{lane} in {region}" for lane, region in lanes), runs=tuple(parked))
 
 
@@ -48,6 +50,7 @@ def wake_run(connection: Connection, start: str) -> Run:
         return _unparked(run)
 
     run = change_run(connection, start, woken)
+    note(connection, run.run_id, action="woken", text="To be looked at afresh at the next pass.")
     if run.state in QUEUED:
         ledger, request = connection.ledger, run.request
         regions = request.regions or regions_of(connection, facts_of(ledger))

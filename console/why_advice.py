@@ -28,7 +28,7 @@ _ENDED = {
     RunState.SUCCEEDED: "`tuner fetch {run}` brings the adapter here.",
     RunState.HELD: (
         "look at the replies (`tuner fetch {run}` brings samples.json), and drop more or better "
-        "conversations."
+        "conversations; or `tuner promote {run} --although-held` uses it all the same."
     ),
     RunState.FAILED: "correct what the reason names, then `tuner retry {run}`.",
     RunState.CANCELLED: "nothing, or `tuner retry {run}` to ask for it again.",

@@ -14,7 +14,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
-    "__init__", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
+    "__init__", "accounts", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
     "parts", "places", "records", "requests", "runs", "settings", "training_job",
 )  # fmt: skip
 _LANES = (
@@ -51,7 +51,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "moving", "notifications", "passes", "publication", "restoring",
+        "completion", "latest", "moving", "notifications", "passes", "publication", "restoring",
         "retention", "verification",
     ),
     "trainer": ("__init__", "training_job"),

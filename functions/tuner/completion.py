@@ -17,17 +17,18 @@ from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.clock import Clock, human_duration
-from tuner.election import close_attempt
+from tuner.election import close_attempt, winner_beside
 from tuner.errors import UntrustedResult
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
+from tuner.latest import move_latest
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.moving import Mover
 from tuner.passes import PassBook, is_settled
 from tuner.places import Places
-from tuner.publication import move_latest, publish_model, system_prompt_of
+from tuner.publication import publish_model, system_prompt_of, verdict_of
 from tuner.quota import refused_metrics
 from tuner.records import Records
 from tuner.restoring import trained_since
@@ -135,10 +136,20 @@ class Completion:
         if not job.phase.is_terminal:
             self._watch(stored, attempt, job, lane)
             return
+        prefix = self._places.attempt_prefix(stored.run.run_id, attempt.number)
+        # Whoever has not begun to train it by now never does; so no job wins it after we looked.
+        close_attempt(self._work, prefix)
+        winner = winner_beside(
+            self._work, prefix, attempt.claim_id, job.job_name, self._lanes[attempt.lane]
+        )
+        if winner is not None:
+            # A duplicate won the attempt: from now on that one is looked at.
+            followed = attempt.evolve(job_name=winner.job_name)
+            self._records.save(stored, stored.run.with_attempt(followed))
+            return
         started_at = job.started_at or attempt.started_at
         if started_at is None and job.phase is JobPhase.GONE:
             # What was deleted tells no times, but it may have trained.
-            prefix = self._places.attempt_prefix(stored.run.run_id, attempt.number)
             started_at = trained_since(self._work, prefix, attempt)
         attempt = attempt.evolve(
             started_at=started_at,
@@ -211,6 +222,8 @@ class Completion:
         run = stored.run
         prefix = self._places.attempt_prefix(run.run_id, attempt.number)
         verify(self._work, prefix, result, run)
+        attempt = attempt.evolve(end_reason="succeeded")
+        run = run.with_attempt(attempt)
         model = publish_model(
             self._work,
             self._models,
@@ -222,20 +235,16 @@ class Completion:
                 self._work, self._places.dataset_prefix(run.persona, run.request.dataset_id)
             ),
         )
-        before = model.metrics.held_out_loss_before
-        after = model.metrics.held_out_loss_after
-        if model.gate.passed:
-            state = RunState.SUCCEEDED
-            reason = f"Verified. Held-out loss fell from {before:.2f} to {after:.2f}."
-        else:
-            state = RunState.HELD
-            reason = "The adapter exists but is not promoted: " + " ".join(model.gate.reasons)
         self._book.reset(attempt.lane, attempt.region)
-        ended = attempt.evolve(end_reason="succeeded")
         self._records.save(
             stored,
-            run.with_attempt(ended).advance(
-                state, at=self._clock(), by=BY, reason=reason, model=model, errors=0
+            run.advance(
+                RunState.SUCCEEDED if model.gate.passed else RunState.HELD,
+                at=self._clock(),
+                by=BY,
+                reason=verdict_of(model),
+                model=model,
+                errors=0,
             ),
             # Only what is recorded as succeeded is promoted: a cancel may come before the record.
             before_close=self._promote,
@@ -326,7 +335,6 @@ class Completion:
                 f"`tuner retry {run.run_id}` asks again.",
             )
             return
-        self._close(run, attempt)
         now = self._clock()
         ended = attempt.evolve(end_reason=end_reason or reason)
         self._records.save(
@@ -342,15 +350,11 @@ class Completion:
         )
 
     def _end(self, stored: Stored, attempt: Attempt, state: RunState, reason: str) -> None:
-        self._close(stored.run, attempt)
         ended = attempt.evolve(end_reason=reason)
         self._records.save(
             stored,
             stored.run.with_attempt(ended).advance(state, at=self._clock(), by=BY, reason=reason),
         )
-
-    def _close(self, run: Run, attempt: Attempt) -> None:
-        close_attempt(self._work, self._places.attempt_prefix(run.run_id, attempt.number))
 
 
 def _in_turn(running: list[QueueEntry], cursor: str, now: datetime) -> list[QueueEntry]:

@@ -18,6 +18,7 @@ from google.api_core import exceptions as google_exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.pubsub_v1.types import PubsubMessage
 
+from tuner.accounts import summary_of
 from tuner.entrypoint import Message
 from tuner.errors import MalformedMessage
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, Places
@@ -62,6 +63,10 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     model_uri: str | None = None
     metrics: Metrics | None = None
     gate: Gate | None = None
+    #: What follows is there once the run has ended: `usd` at list price for its time on machines.
+    seconds_waited: float | None = None
+    seconds_trained: float | None = None
+    usd: float | None = None
 
 
 class UploadRejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +135,7 @@ def event_of(run: Run, change: Change) -> RunEvent:
     latest = change.seq == run.seq
     attempt = run.attempt if latest else None
     model = run.model if latest else None
+    took = summary_of(run, change.at) if latest and run.is_terminal else None
     return RunEvent(
         run_id=run.run_id,
         persona=run.persona,
@@ -144,6 +150,9 @@ def event_of(run: Run, change: Change) -> RunEvent:
         model_uri=model.uri if model else None,
         metrics=model.metrics if model else None,
         gate=model.gate if model else None,
+        seconds_waited=took.seconds_waited if took else None,
+        seconds_trained=took.seconds_trained if took else None,
+        usd=took.usd if took else None,
     )
 
 

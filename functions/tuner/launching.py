@@ -17,7 +17,7 @@ from google.cloud import storage
 
 from tuner.admission import TICK
 from tuner.clock import Clock, NewId, human_duration
-from tuner.election import close_attempt
+from tuner.election import close_attempt, winner_beside
 from tuner.lane_book import LaneBook
 from tuner.lanes import (
     Invalid,
@@ -308,18 +308,31 @@ class Launcher:
             self._give_up(stored, attempt)
 
     def _the_job_of(self, run_id: str, attempt: Attempt) -> JobStatus | None:
-        """The attempt's job; any other with its labels is cancelled."""
+        """The attempt's job, the winner of several with our claim; others are cancelled.
+
+        While none has won, each of them may, and none is cancelled: who loses ends by itself.
+        """
         lane = self._lanes[attempt.lane]
         jobs = lane.find(run_id, attempt)
         ours = [job for job in jobs if job.labels.get("claim_id") == attempt.claim_id]
         ours.sort(key=lambda job: (str(job.created_at), job.job_name))
-        kept = ours[0] if ours else None
+        winner = self._winner_beside(run_id, attempt, ours[0]) if ours else None
+        kept = {winner.job_name} if winner else {job.job_name for job in ours}
         self._cancel_others(lane, jobs, kept)
-        return kept
+        return winner or (ours[0] if ours else None)
 
-    def _cancel_others(self, lane: Lane, jobs: Sequence[JobStatus], kept: JobStatus | None) -> None:
+    def _winner_beside(self, run_id: str, attempt: Attempt, job: JobStatus) -> JobStatus | None:
+        return winner_beside(
+            self.work_bucket,
+            self._places.attempt_prefix(run_id, attempt.number),
+            attempt.claim_id,
+            job.job_name,
+            self._lanes[attempt.lane],
+        )
+
+    def _cancel_others(self, lane: Lane, jobs: Sequence[JobStatus], kept: set[str]) -> None:
         for job in jobs:
-            if job is not kept and not job.phase.is_terminal:
+            if job.job_name not in kept and not job.phase.is_terminal:
                 log.warning(
                     "A duplicate job is cancelled.",
                     extra=fields(job_name=job.job_name, alarm="duplicate-job"),
@@ -376,6 +389,7 @@ class Launcher:
         lane = self._lanes[attempt.lane]
         if attempt.job_name:
             job: JobStatus | None = lane.status(attempt.job_name)
+            job = job and (self._winner_beside(run_id, attempt, job) or job)
         else:
             job = self._the_job_of(run_id, attempt)
         if job is None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
+from tuner.accounts import Summary, summary_of
 from tuner.dataset.receipt import Receipt
 from tuner.runs import Attempt, Model, Run
-from tuner.training_job import Artifact, Result, decode, encode
+from tuner.training_job import Artifact, BaseModel, Gate, Metrics, Result, decode, encode
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """`run.json` beside an adapter: which run it is of. Created first, it claims the folder."""
+    """`run.json` beside an adapter: which run it is of, and what that took. Version 1.
+
+    Created before the copies, it claims the folder; never rewritten. Readers ignore unknown fields.
+    """
 
     schema_version: int = 1
     run_id: str
@@ -24,15 +26,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str
     #: What half of the training rows began with: give it to the adapted model too.
     system_prompt: str | None = None
-
-
-class Latest(msgspec.Struct, frozen=True, kw_only=True):
-    """`<persona>/latest.json`: the newest adapter that passed its gate."""
-
-    schema_version: int = 1
-    run_id: str
-    model_uri: str
-    requested_at: datetime
+    #: SHA-256 of the dataset's receipt.json as it was read when the run was accepted.
+    receipt_sha256: str | None = None
+    base_model: BaseModel | None = None
+    metrics: Metrics | None = None
+    gate: Gate | None = None
+    #: Time and dollars, as of the end of the job that made the adapter.
+    summary: Summary | None = None
 
 
 def publish_model(
@@ -45,8 +45,25 @@ def publish_model(
     result: Result,
     system_prompt: str | None,
 ) -> Model:
-    """Copy the verified generations of `result`; safe to repeat. `prefix` is the attempt's."""
-    folder = _claim_folder(models_bucket, run, attempt, system_prompt)
+    """Copy the verified generations of `result`; safe to repeat. `prefix` is the attempt's.
+
+    `attempt` has ended, and `run` holds it so.
+    """
+    assert attempt.ended_at is not None
+    card = ModelCard(
+        run_id=run.run_id,
+        persona=run.persona,
+        attempt=attempt.number,
+        dataset_id=run.request.dataset_id,
+        display_name=attempt.display_name,
+        system_prompt=system_prompt,
+        receipt_sha256=run.receipt_sha256,
+        base_model=result.base_model,
+        metrics=result.metrics,
+        gate=result.gate,
+        summary=summary_of(run, attempt.ended_at),
+    )
+    folder = _claim_folder(models_bucket, card)
     copies = tuple(
         _copy(work_bucket, models_bucket, prefix, folder, artifact) for artifact in result.artifacts
     )
@@ -68,30 +85,40 @@ def system_prompt_of(work_bucket: storage.Bucket, dataset_prefix: str) -> str | 
     return decode(receipt.download_as_bytes(), Receipt).system_prompt if receipt else None
 
 
-def _claim_folder(
-    models_bucket: storage.Bucket, run: Run, attempt: Attempt, system_prompt: str | None
-) -> str:
-    """`<persona>/<display name>`, or with the run id added when another run has that name."""
-    card = ModelCard(
-        run_id=run.run_id,
-        persona=run.persona,
-        attempt=attempt.number,
-        dataset_id=run.request.dataset_id,
-        display_name=attempt.display_name,
-        system_prompt=system_prompt,
+def verdict_of(model: Model) -> str:
+    """What the gate said, as the run's reason."""
+    gate, metrics = model.gate, model.metrics
+    if not gate.passed:
+        return "The adapter exists but is not promoted: " + " ".join(gate.reasons)
+    warned = ""
+    if gate.warnings:
+        count = "a warning" if len(gate.warnings) == 1 else f"{len(gate.warnings)} warnings"
+        warned = f", with {count}: " + " ".join(gate.warnings).rstrip(".")
+    return (
+        f"Verified{warned}. Held-out loss fell from {metrics.held_out_loss_before:.2f} to "
+        f"{metrics.held_out_loss_after:.2f}."
     )
-    for name in (attempt.display_name, f"{attempt.display_name}-{run.run_id}"):
-        folder = f"{run.persona}/{name}"
+
+
+def _claim_folder(models_bucket: storage.Bucket, card: ModelCard) -> str:
+    """`<persona>/<display name>`, or with the run id added when another run has that name.
+
+    A card of this attempt that is there already stays as it is, whatever else it says: an earlier
+    try, perhaps an earlier release, wrote it.
+    """
+    for name in (card.display_name, f"{card.display_name}-{card.run_id}"):
+        folder = f"{card.persona}/{name}"
         blob = models_bucket.blob(f"{folder}/run.json")
         try:
             blob.upload_from_string(
                 encode(card), content_type="application/json", if_generation_match=0
             )
         except google_exceptions.PreconditionFailed:
-            if decode(blob.download_as_bytes(), ModelCard) != card:
+            held = decode(blob.download_as_bytes(), ModelCard)
+            if (held.run_id, held.attempt) != (card.run_id, card.attempt):
                 continue
         return folder
-    raise RuntimeError(f"{run.run_id}: both folders belong to other runs")
+    raise RuntimeError(f"{card.run_id}: both folders belong to other runs")
 
 
 def _copy(
@@ -118,29 +145,3 @@ def _copy(
     if copied is None or copied.size != artifact.size_bytes:
         raise RuntimeError(f"the copy of {artifact.name} for {folder} is not what was verified")
     return msgspec.structs.replace(artifact, generation=copied.generation)
-
-
-def move_latest(models_bucket: storage.Bucket, run: Run, model: Model) -> bool:
-    """Point the persona's `latest.json` to `model`, unless it points to a newer run's."""
-    latest = Latest(run_id=run.run_id, model_uri=model.uri, requested_at=run.requested_at)
-    name = f"{run.persona}/latest.json"
-    for _ in range(10):
-        blob = models_bucket.blob(name)
-        generation = 0
-        try:
-            held = decode(blob.download_as_bytes(), Latest)
-            generation = blob.generation
-        except google_exceptions.NotFound:
-            held = None
-        if held == latest:
-            return True
-        if held is not None and held.requested_at > latest.requested_at:
-            return False
-        try:
-            models_bucket.blob(name).upload_from_string(
-                encode(latest), content_type="application/json", if_generation_match=generation
-            )
-        except google_exceptions.PreconditionFailed:
-            continue  # another run moved it; look again
-        return True
-    raise RuntimeError(f"{name} keeps changing")

@@ -156,6 +156,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     parked: bool = False
     examples: int = 0
+    #: Of the dataset's receipt.json as it was read when the run was accepted.
+    receipt_sha256: str | None = None
     model: Model | None = None
 
     @classmethod
@@ -191,6 +193,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             requested_at=at,
             deadline_at=at + timedelta(seconds=request.max_wait_seconds),
             examples=0,
+            receipt_sha256=None,
         )
 
     @property

@@ -10,6 +10,8 @@ import msgspec
 
 from tuner.dataset.receipt import Receipt
 from tuner.events import DeadLetter, RunEvent, UploadKept, UploadRejected
+from tuner.latest import Latest
+from tuner.publication import ModelCard
 from tuner.requests import TrainingRequest
 from tuner.training_job import JobSpec, Result
 
@@ -22,6 +24,8 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "receipt.v1": Receipt,
     "job-spec.v1": JobSpec,
     "result.v1": Result,
+    "latest.v1": Latest,
+    "model-card.v1": ModelCard,
 }
 
 

@@ -7,6 +7,7 @@ pass runs at a time (a lease on `locks/admission`), tried when a request arrives
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -293,45 +294,47 @@ class Submitter:
         run = stored.run
         if run.examples:
             return True
-        problem, examples = self._problem(run)
+        problem, accepted = self._examined(run)
         if problem is None:
-            self._ledger.replace(stored, run.evolve(examples=examples))
+            self._ledger.replace(stored, accepted)
             return True
         self._records.save(
             stored, run.advance(RunState.REJECTED, at=self._clock(), by=BY, reason=problem)
         )
         return False
 
-    def _problem(self, run: Run) -> tuple[str | None, int]:
+    def _examined(self, run: Run) -> tuple[str | None, Run]:
+        """(why it cannot work, or None; the run with what its dataset's receipt tells)."""
         request = run.request
         foreign = sorted(set(request.regions) - set(self._regions))
         if foreign:
             return (
                 f"This deployment trains in {', '.join(self._regions)}, not in "
                 f"{', '.join(foreign)}. Ask for one of those, or add the region to TUNER_REGIONS.",
-                0,
+                run,
             )
         refusals = [kinds.refusal_of(lane) for lane in request.lanes]
         if any(refusals):
-            return " ".join(filter(None, refusals)), 0
+            return " ".join(filter(None, refusals)), run
         prefix = self._bucket_places.dataset_prefix(run.persona, request.dataset_id)
         receipt = self._launcher.work_bucket.get_blob(f"{prefix}/receipt.json")
         if receipt is None:
             return (
                 f"Persona {run.persona} has no dataset {request.dataset_id[:12]}…. Upload the "
                 "conversations: the converter makes the dataset and asks for the run itself.",
-                0,
+                run,
             )
-        found = decode(receipt.download_as_bytes(), Receipt)
-        examples = found.train
-        usd = self._estimated_usd(run.evolve(examples=examples), found)
+        raw = receipt.download_as_bytes()
+        found = decode(raw, Receipt)
+        run = run.evolve(examples=found.train, receipt_sha256=hashlib.sha256(raw).hexdigest())
+        usd = self._estimated_usd(run, found)
         if usd > request.budget_usd:
             return (
                 f"The run is estimated at up to ${usd:.2f} and its budget is "
                 f"${request.budget_usd:.2f}. Raise budget_usd, or use fewer epochs.",
-                0,
+                run,
             )
-        return None, examples
+        return None, run
 
     def _estimated_usd(self, run: Run, receipt: Receipt) -> float:
         """What a run may cost on its preferred lane, by its tokens where they were counted."""

@@ -138,10 +138,14 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the adapter may be promoted, and each reason why not."""
+    """Whether the adapter may be promoted, each reason why not, and what to look at all the same.
+
+    A warning is a sentence; it keeps nothing back.
+    """
 
     passed: bool
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class BaseModel(msgspec.Struct, frozen=True, kw_only=True):

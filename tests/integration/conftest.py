@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.shared_servers import Servers, servers
+from support.storage_servers import close_connections
 from support.world import World
 
 
@@ -26,6 +27,7 @@ def make_world(shared_servers):
     yield make
     for world in made:
         world.close()
+    close_connections()
 
 
 @pytest.fixture

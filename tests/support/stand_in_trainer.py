@@ -205,6 +205,8 @@ def success(bucket, prefix, mode, base_model):
     if mode == "replaced_artifact":
         bucket.write(f"{prefix}/adapter/adapter_model.safetensors", b"something else")
     gate = {"passed": True, "reasons": []}
+    if mode == "warns":
+        gate["warnings"] = ["Two replies of eight are cut short."]
     if mode == "gate_fails":
         gate = {"passed": False, "reasons": ["Held-out loss rose from 3.00 to 4.00."]}
     return {

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 # As the functions set it: without it each client's first use reads its bucket in the background.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
@@ -29,6 +30,9 @@ SERVERS = ("memory", "filesystem")
 BACKENDS = (*SERVERS, "simulated")
 #: For tests of what happens between a client and a server, or of what a server does differently.
 on_a_server = pytest.mark.parametrize("backend", SERVERS, indirect=True)
+
+
+_clients: WeakSet[storage.Client] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,23 @@ def storage_backend(name: str, state_dir: Path) -> Iterator[Backend]:
 
 def storage_client(endpoint: str, session: requests.Session | None = None) -> storage.Client:
     """Google's client on a local endpoint; `session` makes its HTTP requests."""
-    return storage.Client(
+    client = storage.Client(
         project="demo-project",
         client_options={"api_endpoint": endpoint},
         credentials=AnonymousCredentials(),
         _http=session,
     )
+    _clients.add(client)
+    return client
+
+
+def close_connections() -> None:
+    """Close what the clients hold open; they make new ones when they are used again.
+
+    Left to the garbage collector, a connection may be found open in the midst of another test.
+    """
+    for client in list(_clients):
+        client.close()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from console.connection import NothingToTalkTo
 from console.errors import UsageError, explain
 from console.following import NeverConverted
 from support.factories import NOW, a_run
+from tuner.accounts import summary_of
 from tuner.errors import LedgerConflict
 from tuner.runs import RunState, Wait
 
@@ -83,7 +84,8 @@ def test_without_a_login_it_names_the_command_that_logs_in(tmp_path: Path) -> No
 
 def shown(**changes: Any) -> str:
     console = Console(file=StringIO(), width=200)
-    views.print_run(console, a_run(**changes), now=NOW, history=False)
+    run = a_run(**changes)
+    views.print_run(console, run, summary_of(run, NOW), now=NOW)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 

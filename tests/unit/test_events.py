@@ -89,6 +89,20 @@ def test_the_latest_event_tells_what_the_run_holds_now() -> None:
     assert (event.metrics, event.gate) == (METRICS, Gate(passed=True))
 
 
+def test_the_last_event_tells_what_the_run_took() -> None:
+    run = a_finished_run()
+    event = event_of(run, run.history[-1])
+    assert (event.seconds_waited, event.seconds_trained, event.usd) == (3600, 0, 0)
+
+
+def test_no_earlier_event_tells_what_the_run_took() -> None:
+    run = a_finished_run()
+    running = event_of(run, run.history[2])
+    open_run = event_of(a_run(), a_run().history[0])
+    for event in (running, open_run):
+        assert {event.seconds_waited, event.seconds_trained, event.usd} == {None}
+
+
 def test_an_older_event_does_not_tell_what_came_later() -> None:
     run = a_finished_run()
     event = event_of(run, run.history[1])
@@ -234,6 +248,7 @@ def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct])
     known = {
         "schema_version", "run_id", "persona", "seq", "state", "previous", "reason", "at",
         "attempt", "job_name", "wait", "model_uri", "metrics", "gate",
+        "seconds_waited", "seconds_trained", "usd",
         "name", "generation", "place", "fix",
     }  # fmt: skip
     assert set(type_.__struct_fields__) <= known

@@ -1,0 +1,14 @@
+"""The same simulation as in tests/integration, longer and at random."""
+
+import os
+
+import pytest
+
+from support.simulation import explore
+
+
+@pytest.mark.soak
+def test_no_order_of_many_events_breaks_a_promise():
+    """TUNER_SOAK_EXAMPLES says how many orders are tried."""
+    examples = int(os.environ.get("TUNER_SOAK_EXAMPLES", "500"))
+    explore(examples=examples, steps=50, derandomize=False)
