@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from support.simulation import explore
+from support.simulation import EXAMPLES, explore
 
 
 @pytest.mark.soak
 def test_no_order_of_many_events_breaks_a_promise():
     """TUNER_SOAK_EXAMPLES says how many orders are tried."""
-    examples = int(os.environ.get("TUNER_SOAK_EXAMPLES", "500"))
-    explore(examples=examples, steps=50, derandomize=False)
+    examples = int(os.environ.get("TUNER_SOAK_EXAMPLES", "600"))
+    explore(searches=-(-examples // EXAMPLES), steps=50)

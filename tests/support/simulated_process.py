@@ -102,8 +102,8 @@ class Process:
 def outage(call: str) -> Exception:
     """What the client of a call raises when its service does not answer."""
     if " " in call:  # storage or a topic
-        unavailable: Exception = google_exceptions.ServiceUnavailable(f"no answer to {call}")
-        return unavailable
+        error: Exception = google_exceptions.ServiceUnavailable(f"no answer to {call}")
+        return error
     return ApiError(grpc.StatusCode.UNAVAILABLE, f"no answer to {call}")
 
 

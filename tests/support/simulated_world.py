@@ -83,6 +83,8 @@ class World:
         )
         self.deployment.put_dataset(PERSONA, _EXAMPLES)
         self.set_quota(100)
+        for region in REGIONS:  # other people's jobs have disks, too
+            self.control.set_quota("custom_model_training_pd_ssd", region, 100_000)
         #: Training requests, and run ids of result notifications, not delivered yet.
         self.requests: list[TrainingRequest] = []
         self.results: list[str] = []
@@ -91,6 +93,8 @@ class World:
         #: Jobs that get on for ever, by name; and when each other job was last heard of.
         self.endless: set[str] = set()
         self.stuck: set[str] = set()
+        #: What the first job does that trains at the end: it may be "stuck" or "endless".
+        self.last = ""
         self.events: dict[str, list[RunEvent]] = {}
         self.processes = {name: self.process() for name in ("first", "second")}
 
@@ -207,6 +211,21 @@ class World:
         """A trainer says that it failed."""
         self.trainers.fail(training, kind)
         self._tell(training, told)
+
+    def training_changes(self, training: Training, how: str, *, told: bool) -> None:
+        """A trainer ends, as one of FailureKind or otherwise, gets on, or never will again."""
+        if how in {"succeed", "gate"}:
+            self.succeed(training, passed=how == "succeed", told=told)
+        elif how in set(FailureKind):
+            self.fail(training, FailureKind(how), told=told)
+        elif how == "die":
+            self.trainers.die(training)
+        elif how == "preempt":
+            self.preempt(training)
+        elif how == "progress":
+            self.trainers.progress(training, self.now.isoformat())
+        else:
+            (self.endless if how == "endless" else self.stuck).add(training.job.name)
 
     def _tell(self, training: Training, told: bool) -> None:
         if told:
@@ -345,6 +364,9 @@ class World:
         """The schedulers' next tick, in fresh processes; whether a run is still open."""
         self.advance(seconds=step.total_seconds())
         for training in self.trainers.training():
+            if self.last:
+                self.training_changes(training, self.last, told=False)
+                self.last = ""
             if training.job.name not in self.endless | self.stuck:
                 self.trainers.succeed(training)
         process = self.process()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,116 +24,31 @@ from hypothesis.stateful import (
 )
 
 from local.vertex.control import FaultKind
-from support.simulated_process import ECHO, KILL, OUTAGE, Process, Trouble
+from support.simulated_process import Process, Trouble
 from support.simulated_world import CHANGES, REGIONS, World
+from support.simulation_choices import (
+    ASKED,
+    CALL_FAULTS,
+    CHOICES,
+    CREATE_FAULTS,
+    ENDINGS,
+    NEXT,
+    PROCESSES,
+    RARELY,
+    TROUBLES,
+    Next,
+)
 from tuner import submission
 from tuner.completion import STALL
 from tuner.training_job import FailureKind
 
+#: Orders of events in one search.
+EXAMPLES = 20
 #: So few that two runs meet it.
 _LAUNCHES_A_MINUTE = 2
 _LOOKS_LATE = timedelta(minutes=15)
 #: Ticks at the end: five minutes each, then hours, since a job that nobody lists is given a day.
 _TICKS = (timedelta(minutes=5),) * 60 + (timedelta(hours=1),) * 100
-
-# What is named more often happens more often.
-_CREATE_FAULTS = (
-    *(FaultKind.LATE_CREATE, FaultKind.LOST_REPLY) * 3,
-    FaultKind.DEADLINE_EXCEEDED,
-    FaultKind.INTERNAL,
-    FaultKind.UNAVAILABLE,
-    FaultKind.RATE_LIMITED,
-    FaultKind.QUOTA_REFUSED,
-    FaultKind.STOCK_OUT_LATER,
-    FaultKind.QUOTA_EXCEEDED_LATER,
-    FaultKind.FAIL_BEFORE_START,
-    FaultKind.STAY_QUEUED,
-    FaultKind.DUPLICATE,
-)
-_CALLS = (
-    *("",) * 6,
-    *("CreateCustomJob",) * 3,
-    *("upload demo-project-runs/open/", "upload ") * 2,
-    *("upload demo-project-runs/runs/", "download demo-project-runs/runs/") * 2,
-    "upload demo-project-work/",
-    "GetCustomJob",
-    "ListCustomJobs",
-    "publish",
-    "delete",
-)
-_HAPPENINGS = (
-    *(KILL, OUTAGE) * 3,
-    ECHO,
-    *("submitter", "completion", "time", "much time") * 2,
-    *("end", "end"),
-    "request",
-    "result",
-    "cancel",
-    "late jobs",
-    "success",
-)
-_A_TROUBLE = st.builds(
-    Trouble,
-    side=st.sampled_from(["before", "after"]),
-    of=st.sampled_from(_CALLS),
-    at=st.sampled_from([1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 12, 14, 17, 20]),
-    what=st.sampled_from(_HAPPENINGS),
-)
-#: Where most depends on what happens.
-_DELICATE = st.sampled_from(
-    [
-        Trouble(side=side, of=of, at=1, what=what)  # type: ignore[arg-type]
-        for side, of, what in (
-            ("before", "CreateCustomJob", KILL),
-            ("after", "CreateCustomJob", KILL),
-            ("after", "CreateCustomJob", OUTAGE),
-            ("before", "CreateCustomJob", "time"),
-            ("before", "CreateCustomJob", "much time"),
-            ("after", "ListCustomJobs", "late jobs"),
-            ("after", "upload demo-project-runs/open/", KILL),
-            ("before", "upload demo-project-runs/runs/", "submitter"),
-            ("before", "upload demo-project-runs/runs/", "completion"),
-            ("before", "delete", KILL),
-            # A request that is known is delivered again while its run ends.
-            ("after", "download demo-project-runs/runs/", "end"),
-            ("after", "download demo-project-runs/runs/", "end"),
-        )
-    ]
-)
-_TROUBLES = st.one_of(_A_TROUBLE, _DELICATE, st.none())
-_PROCESSES = st.sampled_from(["fresh", "first", "second"])
-_MINUTES = st.sampled_from([0, 1, 1, 4, 4, 16, 31])
-_RARELY = st.sampled_from([False, False, True])
-_ENDINGS = (
-    *("endless", "stuck", "die", "preempt") * 2,
-    "succeed",
-    "gate",
-    "progress",
-    *FailureKind,
-)
-_CALL_FAULTS = (
-    ("ListCustomJobs", FaultKind.UNAVAILABLE),
-    ("GetCustomJob", FaultKind.LOST_REPLY),
-    ("GetCustomJob", FaultKind.INTERNAL),
-    ("CancelCustomJob", FaultKind.UNAVAILABLE),
-    ("CancelCustomJob", FaultKind.LOST_REPLY),
-)
-_CHOICES = st.sampled_from([0, 0, 0, 1, 2, 3])
-_ASKED: dict[str, Any] = {
-    "rerun": st.sampled_from([0, 0, 0, 1, 2, 3]),
-    "lanes": st.sampled_from(
-        [
-            *[("vertex-t4",)] * 3,
-            ("vertex-t4", "vertex-t4-spot"),
-            ("vertex-t4-spot",),
-            ("vertex-t4-spot", "vertex-t4"),
-            ("vertex-l4-flex", "vertex-t4"),
-        ]
-    ),
-    "priority": st.sampled_from([0, 0, 5]),
-    "move_on_after": st.sampled_from([{}, {}, {"vertex-t4": 600}]),
-    "max_wait_seconds": st.sampled_from([7 * 86400, 7 * 86400, 3 * 3600, 600]),
-}
 
 
 class Simulation(RuleBasedStateMachine):
@@ -141,17 +58,28 @@ class Simulation(RuleBasedStateMachine):
 
     @initialize(
         cap=st.sampled_from([50, 50, 3]),
-        fault=st.none() | st.sampled_from(_CREATE_FAULTS),
-        trouble=_TROUBLES,
-        asked=st.fixed_dictionaries({**_ASKED, "rerun": st.just(0)}),
+        fault=st.none() | st.sampled_from(CREATE_FAULTS),
+        trouble=TROUBLES,
+        asked=st.fixed_dictionaries({**ASKED, "rerun": st.just(0)}),
+        lag=st.sampled_from([0, 0, 20]),
+        last=st.sampled_from(["", "", "stuck", "endless"]),
     )
     def begin(
-        self, cap: int, fault: FaultKind | None, trouble: Trouble | None, asked: dict[str, Any]
+        self,
+        cap: int,
+        fault: FaultKind | None,
+        trouble: Trouble | None,
+        asked: dict[str, Any],
+        lag: int,
+        last: str,
     ) -> None:
         """A first request arrives, and its first create call may go wrong."""
         self.failed = False
         self.world = World(daily_cap_usd=cap)
+        self.world.last = last
         self.world.ask(**asked)
+        if lag:
+            self._lists_lag(lag)
         if fault is not None:
             self.world.control.queue_fault("CreateCustomJob", fault)
         self._deliver_request(0, False, "first", trouble)
@@ -177,118 +105,119 @@ class Simulation(RuleBasedStateMachine):
     # -- messages and ticks
 
     @precondition(lambda self: self.world.requests)
-    @rule(choice=_CHOICES, again=_RARELY, name=_PROCESSES, trouble=_TROUBLES)
+    @rule(choice=CHOICES, again=RARELY, name=PROCESSES, trouble=TROUBLES)
     def request_arrives(self, choice: int, again: bool, name: str, trouble: Trouble | None) -> None:
         self._deliver_request(choice, again, name, trouble)
 
     @precondition(lambda self: self.world.results)
-    @rule(again=_RARELY, name=_PROCESSES, trouble=_TROUBLES)
+    @rule(again=RARELY, name=PROCESSES, trouble=TROUBLES)
     def result_arrives(self, again: bool, name: str, trouble: Trouble | None) -> None:
         run_id = self.world.results[0]
         deliver = partial(self.world.deliver_result, run_id=run_id)
         if self._work(name, trouble, deliver) and not again and run_id in self.world.results:
             self.world.results.remove(run_id)
 
-    @rule(minutes=_MINUTES, name=_PROCESSES, trouble=_TROUBLES)
-    def submitter_ticks(self, minutes: int, name: str, trouble: Trouble | None) -> None:
-        self.world.advance(minutes=minutes)
-        self._work(name, trouble, self.world.submitter_pass)
+    @rule(after=NEXT)
+    def schedulers_tick(self, after: Next) -> None:
+        self._go_on(after)
 
-    @rule(minutes=_MINUTES, name=_PROCESSES, trouble=_TROUBLES)
-    def completion_ticks(self, minutes: int, name: str, trouble: Trouble | None) -> None:
-        self.world.advance(minutes=minutes)
-        self._work(name, trouble, self.world.completion_pass)
-
-    @rule(minutes=_MINUTES)
-    def both_tick(self, minutes: int) -> None:
-        self.world.advance(minutes=minutes)
-        for work in (self.world.submitter_pass, self.world.completion_pass):
-            self._work("fresh", None, work)
-
-    @rule(seconds=st.sampled_from([20, 20, 60, 240, 960, 1860, 21600]))
-    def time_passes(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([20, 20, 60, 240, 960, 1860, 21600]), after=NEXT)
+    def time_passes(self, seconds: int, after: Next) -> None:
         self.world.advance(seconds=seconds)
+        self._go_on(after)
+
+    def _go_on(self, after: Next) -> None:
+        """Whatever changed meets a tick, so that no step of an example is idle."""
+        what, minutes, name, trouble = after
+        if what:
+            self.world.advance(minutes=minutes)
+        if what in {"submitter", "both"}:
+            self._work(name, trouble, self.world.submitter_pass)
+        if what in {"completion", "both"}:
+            self._work(name, None if what == "both" else trouble, self.world.completion_pass)
 
     # -- users
 
-    @rule(asked=st.fixed_dictionaries(_ASKED), trouble=_TROUBLES)
+    @rule(asked=st.fixed_dictionaries(ASKED), trouble=TROUBLES)
     def ask(self, asked: dict[str, Any], trouble: Trouble | None) -> None:
         self.world.ask(**asked)
         self._deliver_request(-1, False, "fresh", trouble)
 
-    @rule(asked=st.fixed_dictionaries(_ASKED))
+    @rule(asked=st.fixed_dictionaries(ASKED))
     def ask_and_wait(self, asked: dict[str, Any]) -> None:
         """The message is under way for a while."""
         self.world.ask(**asked)
 
     @precondition(lambda self: self.world.promises.accepted)
-    @rule(choice=_CHOICES)
-    def cancel(self, choice: int) -> None:
+    @rule(choice=CHOICES, after=NEXT)
+    def cancel(self, choice: int, after: Next) -> None:
         self.world.cancel(choice)
+        self._go_on(after)
 
     # -- trainers
 
     @precondition(lambda self: self.world.trainers.training())
-    @rule(choice=_CHOICES, told=st.booleans(), how=st.sampled_from(_ENDINGS))
-    def trainer_does(self, choice: int, told: bool, how: str) -> None:
-        world, trainings = self.world, self.world.trainers.training()
-        training = trainings[choice % len(trainings)]
-        if how in {"succeed", "gate"}:
-            world.succeed(training, passed=how == "succeed", told=told)
-        elif how in set(FailureKind):
-            world.fail(training, FailureKind(how), told=told)
-        elif how == "die":
-            world.trainers.die(training)
-        elif how == "preempt":
-            world.preempt(training)
-        elif how == "progress":
-            world.trainers.progress(training, world.now.isoformat())
-        else:
-            (world.endless if how == "endless" else world.stuck).add(training.job.name)
+    @rule(choice=CHOICES, told=st.booleans(), how=st.sampled_from(ENDINGS), after=NEXT)
+    def trainer_does(self, choice: int, told: bool, how: str, after: Next) -> None:
+        self._training_changes(choice, how, told=told)
+        self._go_on(after)
+
+    def _training_changes(self, choice: int, how: str, *, told: bool) -> None:
+        trainings = self.world.trainers.training()
+        self.world.training_changes(trainings[choice % len(trainings)], how, told=told)
 
     @precondition(lambda self: self.world.trainers.training())
-    @rule(
-        how=st.sampled_from(["succeed", "gate", *FailureKind]), name=_PROCESSES, trouble=_TROUBLES
-    )
+    @rule(how=st.sampled_from(["succeed", "gate", *FailureKind]), name=PROCESSES, trouble=TROUBLES)
     def trainer_ends(self, how: str, name: str, trouble: Trouble | None) -> None:
         """Its result is looked at right away."""
         run_id = self.world.trainers.training()[0].orders.run_id
-        self.trainer_does(0, False, how)
+        self._training_changes(0, how, told=False)
         self._work(name, trouble, partial(self.world.deliver_result, run_id=run_id))
 
     # -- the cloud
 
-    @rule(kind=st.sampled_from(_CREATE_FAULTS))
-    def create_call_fails(self, kind: FaultKind) -> None:
+    @rule(kind=st.sampled_from(CREATE_FAULTS), after=NEXT)
+    def create_call_fails(self, kind: FaultKind, after: Next) -> None:
         self.world.control.queue_fault("CreateCustomJob", kind)
+        self._go_on(after)
 
-    @rule(fault=st.sampled_from(_CALL_FAULTS))
-    def call_fails(self, fault: tuple[str, FaultKind]) -> None:
+    @rule(fault=st.sampled_from(CALL_FAULTS), after=NEXT)
+    def call_fails(self, fault: tuple[str, FaultKind], after: Next) -> None:
         self.world.control.queue_fault(*fault)
+        self._go_on(after)
 
-    @rule(calls=st.sampled_from([1, 20]))
-    def lists_lag(self, calls: int) -> None:
+    @rule(calls=st.sampled_from([1, 20]), after=NEXT)
+    def lists_lag(self, calls: int, after: Next) -> None:
+        self._lists_lag(calls)
+        self._go_on(after)
+
+    def _lists_lag(self, calls: int) -> None:
         self.world.control.queue_fault("ListCustomJobs", FaultKind.OMIT_NEWEST, times=calls)
 
-    @rule()
-    def late_jobs_appear(self) -> None:
+    @rule(after=NEXT)
+    def late_jobs_appear(self, after: Next) -> None:
         self.world.control.reveal()
+        self._go_on(after)
 
-    @rule(choice=_CHOICES)
-    def somebody_else_trains(self, choice: int) -> None:
+    @rule(choice=CHOICES, after=NEXT)
+    def somebody_else_trains(self, choice: int, after: Next) -> None:
         self.world.start_foreign_job(choice)
+        self._go_on(after)
 
     @rule(
         limit=st.sampled_from([0, 1, 100, 100]),
         region=st.sampled_from([None, *REGIONS]),
         spot=st.sampled_from([None, False, True]),
+        after=NEXT,
     )
-    def quota_changes(self, limit: int, region: str | None, spot: bool | None) -> None:
+    def quota_changes(self, limit: int, region: str | None, spot: bool | None, after: Next) -> None:
         self.world.set_quota(limit, region=region, spot=spot)
+        self._go_on(after)
 
-    @rule(change=st.sampled_from(CHANGES), choice=_CHOICES)
-    def surroundings_change(self, change: str, choice: int) -> None:
+    @rule(change=st.sampled_from(CHANGES), choice=CHOICES, after=NEXT)
+    def surroundings_change(self, change: str, choice: int, after: Next) -> None:
         self.world.change(change, choice)
+        self._go_on(after)
 
     # -- what must be true
 
@@ -337,19 +266,24 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def explore(*, examples: int, steps: int, derandomize: bool, shrinks: bool = True) -> None:
-    """Drive the machine; raises what it finds, the smallest such case if it `shrinks`."""
+def explore(*, searches: int, steps: int, seed: int | None = None, shrinks: bool = True) -> None:
+    """Drive the machine; raises what it finds, the smallest such case if it `shrinks`.
+
+    Many short searches, each from another beginning, find more than a long one. The same orders of
+    events each time that a `seed` is given, else new ones.
+    """
+    first = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     with quiet():
-        run_state_machine_as_test(
-            Simulation,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=steps,
-                derandomize=derandomize,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        for number in range(first, first + searches):
+            run_state_machine_as_test(
+                with_seed(number)(type("Simulation", (Simulation,), {})),
+                settings=settings(
+                    max_examples=EXAMPLES,
+                    stateful_step_count=steps,
+                    deadline=None,
+                    database=None,
+                    phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
