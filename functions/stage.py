@@ -50,7 +50,8 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "latest", "moving", "notifications", "publication", "verification",
+        "adapter", "completion", "heartbeat", "latest", "moving", "notifications", "presets",
+        "publication", "tensor_file", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

@@ -101,6 +101,21 @@ class UploadKept(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class AlarmRaised(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that deserves a look, version 1. `name` is an alarm of docs/operate.md.
+
+    `persona` and `attempt` are None when no run of that id is known.
+    """
+
+    schema_version: int = 1
+    name: str
+    run_id: str
+    persona: str | None = None
+    attempt: int | None = None
+    reason: str
+    at: datetime
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A message that nobody can carry out, with the reason. `body` is what was sent, decoded."""
 
@@ -202,6 +217,20 @@ class Events:
             subject=f"uploads/{kept.persona}",
             at=kept.at,
             persona=kept.persona,
+        )
+        self._publish(RUN_EVENTS_TOPIC, [message])
+
+    def publish_alarm(self, alarm: AlarmRaised) -> None:
+        """Publish an alarm; of one attempt, the same one has the same id each time."""
+        persona = {"persona": alarm.persona} if alarm.persona else {}
+        message = self._message(
+            alarm,
+            type_="alarm.raised",
+            id_=f"alarm-{alarm.name}-{alarm.run_id}-{alarm.attempt or 0}",
+            subject=f"runs/{alarm.run_id}",
+            at=alarm.at,
+            run_id=alarm.run_id,
+            **persona,
         )
         self._publish(RUN_EVENTS_TOPIC, [message])
 

@@ -7,6 +7,25 @@ from tuner.errors import LedgerConflict
 from tuner.runs import RunState
 
 LIES = {
+    "another_revision": "another revision of the base model",
+    "replays_the_first": "attempt is not that of its run",
+    "wrong_run": "run_id is not that of its run",
+    "wrong_dataset": "dataset_id is not that of its run",
+    "wrong_image": "image is not that of its run",
+    "huge_figure": "The result document cannot be read",
+    "escapes_its_folder": "The result document cannot be read",
+    "too_large": "adapter_model.safetensors has 1099511627776 bytes",
+    "names_a_pickle": "1 artifacts that no trainer writes",
+    "tampered_byte": "does not have the SHA-256",
+    "swapped_files": "samples.json cannot be read",
+    "packed": "is stored as something that is unpacked",
+    "config_of_another_rank": "not that of the run's preset: r.",
+    "config_loads_a_library": "not that of the run's preset: auto_mapping.",
+    "truncated_tensor": "is not as long as its header says",
+    "nan_weights": "not finite numbers",
+    "untrained": "changes nothing",
+    "wrong_rank": "of another rank",
+    "wrong_modules": "none of its preset's modules",
     "loss_did_not_fall": "the loss did not fall",
     "another_base_model": "another base model",
     "names_the_card": "1 artifacts that no trainer writes",
@@ -34,7 +53,7 @@ def launched(world, **changes):
 
 
 def test_no_lie_is_promoted_and_the_truth_after_them_is(make_world, caplog):
-    world = make_world(TUNER_MAX_ATTEMPTS="20")
+    world = make_world(TUNER_MAX_ATTEMPTS="50")
     first = launched(world)
     world.finish(first)
     before = models(world)
@@ -52,6 +71,10 @@ def test_no_lie_is_promoted_and_the_truth_after_them_is(make_world, caplog):
         world.controller.submitter.run_pass()
     alarms = [r.fields.get("alarm") for r in caplog.records if "fields" in vars(r)]
     assert alarms.count("untrusted-result") == len(LIES)
+    raised = world.alarms()
+    assert [alarm.attempt for alarm in raised] == list(range(1, len(LIES) + 1)), "one an attempt"
+    assert {(a.name, a.run_id, a.persona) for a in raised} == {("untrusted-result", run_id, "nan")}
+    assert all(reason in a.reason for a, reason in zip(raised, LIES.values(), strict=True))
     world.clock.advance(minutes=1)
     assert world.finish(run_id).state is RunState.SUCCEEDED
     assert latest(world) == run_id
