@@ -25,9 +25,9 @@ from tuner.tensor_file import Tensor, TensorFile
 #: By dtype: how an element is seen as a whole number, and the bits of its exponent. All of these
 #: bits set is how IEEE 754, and bfloat16 like it, write NaN and infinity.
 _BITS = {
-    "F32": (np.dtype("<u4"), 0x7F80_0000),
-    "F16": (np.dtype("<u2"), 0x7C00),
-    "BF16": (np.dtype("<u2"), 0x7F80),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
 }
 _WEIGHT = re.compile(
     r"base_model\.model\.(?P<layers>[a-z_.]{1,80})\.(?P<layer>0|[1-9][0-9]{0,3})\."

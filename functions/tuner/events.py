@@ -1,9 +1,9 @@
-"""What is published for other systems: run events, refused uploads, dead letters.
+"""What is published for other systems: run events, refused uploads, alarms, dead letters.
 
 Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
-`run.<state>`, `upload.rejected` or `upload.kept`; `seq` counts a run's state changes from 1 without
-a gap, so a consumer drops what it has seen and knows what it missed. Bodies hold no conversation
-text.
+`run.<state>`, `upload.rejected`, `upload.kept` or `alarm.raised`; `seq` counts a run's state
+changes from 1 without a gap, so a consumer drops what it has seen and knows what it missed. Bodies
+hold no conversation text.
 
 Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ CONFIG: dict[str, Any] = json.loads(
     adapter_config({"name": PRESET.base_model, "revision": REVISION})
 )
 #: What PEFT 0.21 writes beside it for an adapter of this preset.
-PEFTS_OWN = {
+PEFTS_OWN: dict[str, Any] = {
     "alora_invocation_tokens": None, "alpha_pattern": {}, "arrow_config": None,
     "auto_mapping": None, "corda_config": None, "eva_config": None, "exclude_modules": None,
     "fan_in_fan_out": False, "inference_mode": True, "init_lora_weights": True,
@@ -124,15 +125,16 @@ def file_of(tensors: dict[str, tuple[list[int], bytes]], *, dtype: str = "F32") 
 
 def adapter(
     *, layers: tuple[int, ...] = (0,), element: bytes = struct.pack("<f", 1.0), dtype: str = "F32",
-    width: int = 2, **tensors: tuple[list[int], bytes] | None,
+    width: int = 2,
+    instead: Mapping[str, tuple[list[int], bytes] | None] | None = None,
 ) -> bytes:  # fmt: skip
-    """An adapter with the same number everywhere; `tensors` replace some, or None removes one."""
+    """An adapter with the same number everywhere; `instead` replaces some, or removes one."""
     made: dict[str, tuple[list[int], bytes]] = {}
     for layer in layers:
         for module in PRESET.lora_target_modules:
             made[A.format(layer, module)] = ([16, width], element * 16 * width)
             made[B.format(layer, module)] = ([width, 16], element * 16 * width)
-    for name, tensor in tensors.items():
+    for name, tensor in (instead or {}).items():
         if tensor is None:
             del made[name]
         else:
@@ -197,18 +199,21 @@ def test_an_adapter_that_changes_nothing_is_not_believed(
     """LoRA begins with B = 0; with A = 0 it comes to the same."""
     still = {name.format(0, module): (shape, nothing) for module in PRESET.lora_target_modules}
     with pytest.raises(UntrustedResult, match="changes nothing"):
-        feed(adapter(**still))
+        feed(adapter(instead=still))
 
 
 def test_a_module_that_did_not_move_is_no_reason_to_refuse() -> None:
-    feed(adapter(**{B.format(0, "q_proj"): ([2, 16], ZEROS)}))
+    feed(adapter(instead={B.format(0, "q_proj"): ([2, 16], ZEROS)}))
 
 
 def test_matrices_of_two_modules_do_not_make_one_that_moved() -> None:
     with pytest.raises(UntrustedResult, match="changes nothing"):
         feed(
             adapter(
-                **{B.format(0, "q_proj"): ([2, 16], ZEROS), A.format(0, "v_proj"): ([16, 2], ZEROS)}
+                instead={
+                    B.format(0, "q_proj"): ([2, 16], ZEROS),
+                    A.format(0, "v_proj"): ([16, 2], ZEROS),
+                }
             )
         )
 
@@ -222,25 +227,25 @@ def test_matrices_of_two_modules_do_not_make_one_that_moved() -> None:
         (adapter_weights(modules=("q_proj",)), "lacks tensors"),
         (adapter(layers=(1,)), "lacks tensors"),
         (adapter(layers=(0, 2)), "lacks tensors"),
-        (adapter(layers=(0, 1), **{B.format(1, "v_proj"): None}), "lacks tensors"),
+        (adapter(layers=(0, 1), instead={B.format(1, "v_proj"): None}), "lacks tensors"),
         (file_of({}), "lacks tensors"),
-        (adapter(**{A.format(0, "q_proj"): ([2, 16], ZEROS)}), "another rank"),
-        (adapter(**{A.format(0, "q_proj"): ([32], ZEROS)}), "another rank"),
-        (adapter(**{A.format(0, "q_proj"): ([16, 2, 1], ZEROS)}), "another rank"),
+        (adapter(instead={A.format(0, "q_proj"): ([2, 16], ZEROS)}), "another rank"),
+        (adapter(instead={A.format(0, "q_proj"): ([32], ZEROS)}), "another rank"),
+        (adapter(instead={A.format(0, "q_proj"): ([16, 2, 1], ZEROS)}), "another rank"),
         (adapter(width=0), "another rank"),
-        (adapter(layers=(0, 1), **{A.format(1, "q_proj"): ([16, 1], ZEROS[:64])}), "one shape"),
+        (adapter(layers=(0, 1), instead={A.format(1, "q_proj"): ([16, 1], ZEROS[:64])}), "of one"),
         (adapter(dtype="I32"), "another dtype"),
-        (adapter(**{"lm_head.weight": ([1], ZEROS[:4])}), "none of its preset's modules"),
-        (adapter(**{A.format("00", "q_proj"): ([16, 2], ZEROS)}), "none of its preset's modules"),
+        (adapter(instead={"lm_head.weight": ([1], ZEROS[:4])}), "none of its preset's modules"),
+        (adapter(instead={A.format("00", "q_proj"): ([16, 2], ZEROS)}), "none of its preset's"),
         (
-            adapter(**{A.format(0, "q_proj").replace("self", "other"): ([16, 2], ZEROS)}),
+            adapter(instead={A.format(0, "q_proj").replace("self", "other"): ([16, 2], ZEROS)}),
             "lacks tensors",
         ),
         (
-            adapter(**{A.format(0, "q_proj").replace("A", "magnitude"): ([16, 2], ZEROS)}),
+            adapter(instead={A.format(0, "q_proj").replace("A", "magnitude"): ([16, 2], ZEROS)}),
             "none of its preset's modules",
         ),
-        (adapter(**{A.format(0, "q_proj") + "\n": ([16, 2], ZEROS)}), "none of its preset's"),
+        (adapter(instead={A.format(0, "q_proj") + "\n": ([16, 2], ZEROS)}), "none of its preset's"),
     ],
 )  # fmt: skip
 def test_an_adapter_of_another_shape_is_not_believed(content: bytes, reason: str) -> None:
