@@ -157,12 +157,15 @@ def test_a_result_that_is_delivered_again_after_its_run_ended_raises_no_alarm(wo
     assert world.alarms() == []
 
 
-def test_the_platform_tells_the_image_that_the_attempt_noted(world):
+def test_platform_and_trainer_tell_the_image_that_the_attempt_noted(world):
     run_id = launched(world)
     attempt = world.run(run_id).attempt
     assert attempt.image_uri == world.settings.trainer_image_uri
     status = world.controller.lanes[attempt.lane].status(attempt.job_name)
     assert status.image_uri == attempt.image_uri
+    world.until_jobs_end()
+    result = world.read(world.places.work_bucket_name, world.places.result_name(run_id, 1))
+    assert result["image"] == attempt.image_uri, "the job's environment names it"
 
 
 def test_a_job_with_another_image_promotes_nothing(world):

@@ -224,6 +224,14 @@ def test_any_tensors_that_are_written_are_read(
     assert read(a_file(entries, content), piece_bytes=piece_bytes).elements == wanted
 
 
+def test_a_block_ends_between_elements_wherever_pieces_end() -> None:
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256)
+    content = a_file({"a": entry(0, len(data), dtype="F64", shape=[len(data) // 8])}, data)
+    taken = read(content, piece_bytes=999_983)
+    assert taken.elements == {"a": data}
+    assert taken.largest_block_bytes < len(data)
+
+
 @pytest.mark.parametrize("piece_bytes", [8192, 32 << 20])
 def test_a_large_file_takes_no_more_memory_than_a_small_one(piece_bytes: int) -> None:
     size = 64 << 20
