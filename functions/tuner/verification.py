@@ -28,8 +28,9 @@ _MAX_RESULT_BYTES = 1 << 20
 _MAX_BYTES = {_CONFIG: 1 << 16, _SAMPLES: 1 << 22}
 #: An adapter of rank 64 for every matrix of a 7B model has 640 MB.
 _MAX_TOTAL_BYTES = 1 << 30
-_MAX_GATE_REASONS = 20
-_MAX_REASON_CHARACTERS = 1000
+#: Of reasons and warnings together; they go into the record and its events.
+_MAX_GATE_SENTENCES = 20
+_MAX_SENTENCE_CHARACTERS = 1000
 
 
 def read_result(work_bucket: storage.Bucket, name: str) -> Result | None:
@@ -91,9 +92,11 @@ def check_success(result: Result, run: Run) -> None:
     before, after = result.metrics.held_out_loss_before, result.metrics.held_out_loss_after
     if result.gate.passed and not after < before:
         raise UntrustedResult("The gate is said to have passed although the loss did not fall.")
-    reasons = result.gate.reasons
-    if len(reasons) > _MAX_GATE_REASONS or any(len(r) > _MAX_REASON_CHARACTERS for r in reasons):
-        raise UntrustedResult("The gate's reasons are longer than any gate's.")
+    said = (*result.gate.reasons, *result.gate.warnings)
+    if len(said) > _MAX_GATE_SENTENCES or any(
+        len(each) > _MAX_SENTENCE_CHARACTERS for each in said
+    ):
+        raise UntrustedResult("The gate's reasons and warnings are longer than any gate's.")
     _check_names(result.artifacts)
 
 
