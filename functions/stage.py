@@ -51,8 +51,8 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "completion", "latest", "moving", "notifications", "passes", "publication", "restoring",
-        "retention", "verification",
+        "adapter", "completion", "heartbeat", "latest", "moving", "notifications", "passes",
+        "presets", "publication", "restoring", "retention", "tensor_file", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

@@ -31,6 +31,8 @@ class Options:
     claim_id: str
     #: The platform's id of this job, the same after a worker restarts; empty when unknown.
     job_id: str = ""
+    #: This container's image, as the job's environment names it; None when it does not.
+    image: str | None = None
 
     @property
     def attempt_uri(self) -> str:
@@ -87,7 +89,7 @@ def earlier_result(store: ObjectStore, spec: JobSpec) -> Result | None:
     return result if result.claim_id == spec.claim_id else None
 
 
-def failed_result(spec: JobSpec, exc: Exception) -> Result:
+def failed_result(spec: JobSpec, exc: Exception, image: str | None) -> Result:
     """The result of an attempt that an exception ended."""
     return Result(
         run_id=spec.run_id,
@@ -95,6 +97,7 @@ def failed_result(spec: JobSpec, exc: Exception) -> Result:
         claim_id=spec.claim_id,
         outcome=Outcome.FAILED,
         dataset_id=spec.dataset_id,
+        image=image,
         failure=classify(exc),
     )
 

@@ -33,7 +33,7 @@ from orders import Options, earlier_result, elect_owner, failed_result, read_job
 from progress import CONTENT_TYPE, Progress
 from settings import Settings, resolve_settings
 from storage_io import ObjectStore
-from tuner.training_job import JobSpec, Metrics, Outcome, Result
+from tuner.training_job import IMAGE_VARIABLE, JobSpec, Metrics, Outcome, Result
 
 #: Held-out prompts that the model replies to before and after.
 SAMPLE_COUNT = 3
@@ -58,7 +58,11 @@ LIBRARY_ENVIRONMENT = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run the attempt; the returned number is the exit code."""
-    options = parse_arguments(arguments, job_id=os.environ.get(JOB_ID_VARIABLE, ""))
+    options = parse_arguments(
+        arguments,
+        job_id=os.environ.get(JOB_ID_VARIABLE, ""),
+        image=os.environ.get(IMAGE_VARIABLE) or None,
+    )
     prepare_environment(os.environ)
     signal.signal(signal.SIGTERM, stop_at_once)
     try:
@@ -73,10 +77,10 @@ def main(arguments: Sequence[str]) -> int:
         return FAILED_EXIT_CODE
 
     try:
-        result = earlier_result(store, spec) or train_attempt(store, spec, options.attempt_uri)
+        result = earlier_result(store, spec) or train_attempt(store, spec, options)
     except Exception as exc:
         log_failure("the attempt failed", exc)
-        result = failed_result(spec, exc)
+        result = failed_result(spec, exc, options.image)
     try:
         write_result(store, spec, result)  # 10
     except Exception as exc:
@@ -85,9 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if result.outcome is Outcome.SUCCEEDED else FAILED_EXIT_CODE
 
 
-def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result:
+def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result:
     """Everything between the election and the result. Raises whatever goes wrong."""
-    metrics_uri = f"{attempt_uri}/metrics.jsonl"
+    metrics_uri = f"{options.attempt_uri}/metrics.jsonl"
     with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
         dataset = fetch_dataset(store, spec)  # 3
         settings = settle_settings(spec).for_conversations(  # 4
@@ -130,7 +134,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
 
         progress.enter("saving")
         samples = artifacts.samples_of(sampled, before.replies, after.replies)
-        written = artifacts.upload(store, attempt_uri, loaded.model, samples, progress)  # 9
+        written = artifacts.upload(store, options.attempt_uri, loaded.model, samples, progress)  # 9
         supervised_tokens = sum(row.supervised_tokens for row in loaded.train_rows)
         metrics = Metrics(
             train_examples=len(loaded.train_rows),
@@ -151,6 +155,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
             claim_id=spec.claim_id,
             outcome=Outcome.SUCCEEDED,
             dataset_id=spec.dataset_id,
+            image=options.image,
             base_model=loaded.identity,
             artifacts=written,
             metrics=metrics,
@@ -158,7 +163,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, attempt_uri: str) -> Result
         )
 
 
-def parse_arguments(arguments: Sequence[str], *, job_id: str) -> Options:
+def parse_arguments(arguments: Sequence[str], *, job_id: str, image: str | None = None) -> Options:
     """Read the command line; exits with code 2 and a usage line when it is wrong."""
     parser = argparse.ArgumentParser(description="Train one attempt of a run.")
     parser.add_argument("--run-uri", required=True, help="gs://BUCKET/runs/RUN_ID")
@@ -170,6 +175,7 @@ def parse_arguments(arguments: Sequence[str], *, job_id: str) -> Options:
         attempt=found.attempt,
         claim_id=found.claim_id,
         job_id=job_id,
+        image=image,
     )
 
 

@@ -8,17 +8,17 @@ user, ended the job.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.clock import Clock, human_duration
 from tuner.election import close_attempt, winner_beside
 from tuner.errors import UntrustedResult
+from tuner.events import AlarmRaised
+from tuner.heartbeat import last_progress
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
@@ -34,7 +34,7 @@ from tuner.records import Records
 from tuner.restoring import trained_since
 from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
 from tuner.training_job import Failure, FailureKind, Outcome, Result
-from tuner.verification import check_identity, read_result, verify
+from tuner.verification import check_identity, check_image, read_result, verify
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,6 @@ STALL = timedelta(minutes=30)
 #: How long a place is passed over that had no machine, though the quota sufficed.
 _STAY_AWAY = timedelta(minutes=10)
 PASS_SECONDS = 50.0
-_MAX_METRICS_BYTES = 16 << 20
 
 #: What a tick looks at: jobs, and successes whose closing was interrupted.
 _OURS = {RunState.RUNNING, RunState.SUCCEEDED}
@@ -88,9 +87,20 @@ class Completion:
         """Look at one run, because its result document appeared."""
         stored = self._records.ledger.read_open(run_id)
         if stored is None:
-            log.info("No open run has this id; nothing to do.", extra=fields(run_id=run_id))
+            self._without_a_run(run_id)
         elif stored.run.state is RunState.RUNNING and not stored.run.parked:
             self._reconcile(stored)
+
+    def _without_a_run(self, run_id: str) -> None:
+        """A result of no open run: late, or delivered again; or there never was such a run."""
+        if self._records.ledger.read_finished(run_id) is not None:
+            log.info("No open run has this id; nothing to do.", extra=fields(run_id=run_id))
+            return
+        reason = "A result document lies under the id of a run that does not exist."
+        log.error(reason, extra=fields(run_id=run_id, alarm="foreign-result"))
+        self._records.raise_alarm(
+            AlarmRaised(name="foreign-result", run_id=run_id, reason=reason, at=self._clock())
+        )
 
     def check_all(self) -> None:
         """Look at every running run, because of a tick."""
@@ -161,6 +171,7 @@ class Completion:
             )
             if result is not None:
                 check_identity(result, stored.run, attempt)
+                check_image(job.image_uri, attempt)
             if result is not None and result.outcome is Outcome.FAILED:
                 self._failed(stored, attempt, result.failure)
             elif result is not None and job.phase in _MAY_HAVE_SUCCEEDED:
@@ -168,11 +179,29 @@ class Completion:
             else:
                 self._ended_without_success(stored, attempt, job)
         except UntrustedResult as error:
-            log.error(
-                "A result does not match its run.",
-                extra=fields(run_id=stored.run.run_id, reason=str(error), alarm="untrusted-result"),
-            )
+            self._untrusted(stored.run, attempt, str(error))
             self._again(stored, attempt, f"The result could not be verified: {error}")
+
+    def _untrusted(self, run: Run, attempt: Attempt, reason: str) -> None:
+        """Tell of a result that is not believed, before the record moves on from its attempt.
+
+        So it is told at least once: a publish that fails leaves all as it is for the next tick.
+        Consumers know one that is told twice by its id.
+        """
+        log.error(
+            "A result does not match its run.",
+            extra=fields(run_id=run.run_id, reason=reason, alarm="untrusted-result"),
+        )
+        self._records.raise_alarm(
+            AlarmRaised(
+                name="untrusted-result",
+                run_id=run.run_id,
+                persona=run.persona,
+                attempt=attempt.number,
+                reason=reason,
+                at=self._clock(),
+            )
+        )
 
     # -- while the job runs -----------------------------------------------------------------
 
@@ -191,7 +220,11 @@ class Completion:
         if attempt.started_at is None and job.started_at is not None:
             attempt = attempt.evolve(started_at=job.started_at)
             stored = self._records.save(stored, run.with_attempt(attempt))
-        heartbeat = self._last_progress(run, attempt, job)
+        heartbeat = last_progress(
+            self._work,
+            self._places.attempt_prefix(run.run_id, attempt.number),
+            started=job.started_at or attempt.intended_at,
+        )
         silent = self._clock() - heartbeat
         if silent >= STALL and self._settled:
             reason = f"No progress for {human_duration(silent.total_seconds())}"
@@ -204,17 +237,6 @@ class Completion:
             stopping = attempt.evolve(stop_reason=reason)
             self._records.save(stored, stored.run.with_attempt(stopping))
         lane.cancel(attempt.job_name)
-
-    def _last_progress(self, run: Run, attempt: Attempt, job: JobStatus) -> datetime:
-        """When the trainer last got on: it says so itself, since it beats even while it hangs."""
-        prefix = self._places.attempt_prefix(run.run_id, attempt.number)
-        started = job.started_at or attempt.intended_at
-        metrics = self._work.get_blob(f"{prefix}/metrics.jsonl")
-        if metrics is None:
-            return started
-        written: datetime = metrics.updated
-        said = _progressed_at(metrics) if metrics.size <= _MAX_METRICS_BYTES else None
-        return max(started, min(said or written, written))
 
     # -- when it has ended --------------------------------------------------------------------
 
@@ -366,16 +388,6 @@ def _in_turn(running: list[QueueEntry], cursor: str, now: datetime) -> list[Queu
     if cursor:
         first = sum(entry.run_id < cursor for entry in running)
     return running[first:] + running[:first]
-
-
-def _progressed_at(metrics: storage.Blob) -> datetime | None:
-    """`progressed_at` of the last row of a trainer's metrics; None when it says nothing usable."""
-    try:
-        row = json.loads(metrics.download_as_bytes().splitlines()[-1])
-        said = datetime.fromisoformat(row["progressed_at"])
-    except (google_exceptions.NotFound, ValueError, TypeError, LookupError, RecursionError):
-        return None
-    return said if said.tzinfo else None
 
 
 def _ran_out_of_time(attempt: Attempt) -> bool:

@@ -1,9 +1,9 @@
-"""What is published for other systems: run events, refused uploads, dead letters.
+"""What is published for other systems: run events, refused uploads, alarms, dead letters.
 
 Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
-`run.<state>`, `upload.rejected` or `upload.kept`; `seq` counts a run's state changes from 1 without
-a gap, so a consumer drops what it has seen and knows what it missed. Bodies hold no conversation
-text.
+`run.<state>`, `upload.rejected`, `upload.kept` or `alarm.raised`; `seq` counts a run's state
+changes from 1 without a gap, so a consumer drops what it has seen and knows what it missed. Bodies
+hold no conversation text.
 
 Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
 """
@@ -97,6 +97,21 @@ class UploadKept(msgspec.Struct, frozen=True, kw_only=True):
     waiting_pairs: int
     #: Usable pairs in all.
     kept_pairs: int
+    reason: str
+    at: datetime
+
+
+class AlarmRaised(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that deserves a look, version 1. `name` is an alarm of docs/operate.md.
+
+    `persona` and `attempt` are None when no run of that id is known.
+    """
+
+    schema_version: int = 1
+    name: str
+    run_id: str
+    persona: str | None = None
+    attempt: int | None = None
     reason: str
     at: datetime
 
@@ -202,6 +217,20 @@ class Events:
             subject=f"uploads/{kept.persona}",
             at=kept.at,
             persona=kept.persona,
+        )
+        self._publish(RUN_EVENTS_TOPIC, [message])
+
+    def publish_alarm(self, alarm: AlarmRaised) -> None:
+        """Publish an alarm; of one attempt, the same one has the same id each time."""
+        persona = {"persona": alarm.persona} if alarm.persona else {}
+        message = self._message(
+            alarm,
+            type_="alarm.raised",
+            id_=f"alarm-{alarm.name}-{alarm.run_id}-{alarm.attempt or 0}",
+            subject=f"runs/{alarm.run_id}",
+            at=alarm.at,
+            run_id=alarm.run_id,
+            **persona,
         )
         self._publish(RUN_EVENTS_TOPIC, [message])
 

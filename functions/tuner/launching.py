@@ -163,6 +163,7 @@ class Launcher:
             display_name=f"{run.persona}-{base}-finetune-{now:%Y%m%d-%H%M%S}",
             intended_at=now,
             micro_batch_divisor=run.next_micro_batch_divisor,
+            image_uri=lane.image_uri,
             estimated_usd=estimate.usd,
             usd_per_hour=estimate.usd_per_hour,
             timeout_seconds=int(min(_TIMEOUT_FACTOR * estimate.seconds, affordable_seconds)),

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from google.api_core import exceptions as google_exceptions
 
 from tuner.clock import Clock
-from tuner.events import Events
+from tuner.events import AlarmRaised, Events
 from tuner.ledger import Ledger, QueueEntry, Stored
 from tuner.log import fields
 from tuner.requests import TrainingRequest
@@ -68,6 +68,10 @@ class Records:
             )
             stored = self._published(stored)
         return stored
+
+    def raise_alarm(self, alarm: AlarmRaised) -> None:
+        """Publish an alarm. Raises what publishing does: nothing else would tell of it later."""
+        self._events.publish_alarm(alarm)
 
     def settle(self, entry: QueueEntry) -> None:
         """Finish what an interrupted save left behind.

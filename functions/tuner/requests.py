@@ -19,12 +19,6 @@ from tuner.training_job import Hyperparameters, Persona, Sha256
 SCHEMA_VERSION = 1
 
 PresetName = Literal["mistral-7b", "smollm2-135m"]
-
-#: What each preset trains an adapter for; a result that names another base model is not believed.
-BASE_MODELS: dict[str, str] = {
-    "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
-    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
-}
 #: The lanes of this release, in no order.
 LaneName = Literal["vertex-t4", "vertex-t4-spot", "vertex-l4-flex"]
 #: A lane as a request names it. One that is not offered makes a run that is rejected with the

@@ -98,6 +98,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str
     intended_at: datetime
     micro_batch_divisor: int = 1
+    #: The trainer's container; "" where that was not noted.
+    image_uri: str = ""
     estimated_usd: float = 0.0
     timeout_seconds: int = 0
     #: The job's resource name; None while it is not known whether a job exists.

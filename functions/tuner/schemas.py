@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tuner.dataset.receipt import Receipt
-from tuner.events import DeadLetter, RunEvent, UploadKept, UploadRejected
+from tuner.events import AlarmRaised, DeadLetter, RunEvent, UploadKept, UploadRejected
 from tuner.latest import Latest
 from tuner.publication import ModelCard
 from tuner.requests import TrainingRequest
@@ -20,6 +20,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "run-event.v1": RunEvent,
     "upload-rejected.v1": UploadRejected,
     "upload-kept.v1": UploadKept,
+    "alarm-raised.v1": AlarmRaised,
     "dead-letter.v1": DeadLetter,
     "receipt.v1": Receipt,
     "job-spec.v1": JobSpec,

@@ -80,6 +80,9 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str = ""
 
 
+#: In a job's environment: the image that the job was made with.
+IMAGE_VARIABLE = "TUNER_IMAGE_URI"
+
 #: Taken by the controller, so that no job can start to train this attempt any more.
 CONTROLLER = "controller"
 
@@ -165,6 +168,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: Identifier
     outcome: Outcome
     dataset_id: Sha256
+    #: The container that trained, as the job's environment names it in IMAGE_VARIABLE.
+    image: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     base_model: BaseModel | None = None
     failure: Failure | None = None
     artifacts: Annotated[tuple[Artifact, ...], msgspec.Meta(max_length=100)] = ()

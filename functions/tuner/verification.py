@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import re
+from collections.abc import Callable
 
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
 from tuner.errors import UntrustedResult
-from tuner.requests import BASE_MODELS
+from tuner.presets import PRESETS
 from tuner.runs import Attempt, Run
-from tuner.training_job import Artifact, Outcome, Result, decode
+from tuner.training_job import Artifact, Outcome, Result, Samples, decode
 
+_WEIGHTS = "adapter/adapter_model.safetensors"
+_CONFIG = "adapter/adapter_config.json"
+_SAMPLES = "samples.json"
 #: Without these there is nothing to use and nothing to show.
-REQUIRED_ARTIFACTS = (
-    "adapter/adapter_model.safetensors",
-    "adapter/adapter_config.json",
-    "samples.json",
-)
-#: What may be copied to the models bucket; `run.json` there is completion's own.
-_ARTIFACT_NAME = re.compile(r"adapter/[A-Za-z0-9_.-]+|samples\.json|metrics\.jsonl")
+REQUIRED_ARTIFACTS = (_WEIGHTS, _CONFIG, _SAMPLES)
+#: What may be copied to the models bucket; `run.json` there is completion's own. Nothing that a
+#: loader would unpickle or import has a name here.
+_ARTIFACT_NAMES = frozenset({*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl"})
 _MAX_RESULT_BYTES = 1 << 20
-_MAX_CONFIG_BYTES = 1 << 16
-_MAX_ARTIFACT_BYTES = 4 << 30
-_MAX_TOTAL_BYTES = 8 << 30
+#: What is read as a whole.
+_MAX_BYTES = {_CONFIG: 1 << 16, _SAMPLES: 1 << 22}
+#: An adapter of rank 64 for every matrix of a 7B model has 640 MB.
+_MAX_TOTAL_BYTES = 1 << 30
+#: Of reasons and warnings together; they go into the record and its events.
+_MAX_GATE_SENTENCES = 20
+_MAX_SENTENCE_CHARACTERS = 1000
 
 
 def read_result(work_bucket: storage.Bucket, name: str) -> Result | None:
@@ -38,23 +41,38 @@ def read_result(work_bucket: storage.Bucket, name: str) -> Result | None:
     if blob.size > _MAX_RESULT_BYTES:
         raise UntrustedResult(f"The result document has {blob.size} bytes.")
     try:
-        return decode(blob.download_as_bytes(), Result)
+        # Raw: unpacked by the client, a document of this size may be a thousand times larger.
+        return decode(blob.download_as_bytes(raw_download=True), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # Not the error's own text: it quotes the document, which anybody may have written.
         raise UntrustedResult("The result document cannot be read.") from error
 
 
 def check_identity(result: Result, run: Run, attempt: Attempt) -> None:
-    """The result speaks of this run, this attempt, this claim, this dataset."""
+    """The result speaks of this run, this attempt, this claim, this dataset, this image.
+
+    Trainers before the field `image` state none, and attempts before it note none.
+    """
     expected = {
         "run_id": run.run_id,
         "attempt": attempt.number,
         "claim_id": attempt.claim_id,
         "dataset_id": run.request.dataset_id,
     }
+    if result.image is not None and attempt.image_uri:
+        expected["image"] = attempt.image_uri
     for field, value in expected.items():
         if getattr(result, field) != value:
             raise UntrustedResult(f"The result's {field} is not that of its run.")
+
+
+def check_image(image_uri: str, attempt: Attempt) -> None:
+    """The platform tells of the container that the attempt was made with.
+
+    Unlike the result's own word for it, no trainer can choose what stands there.
+    """
+    if image_uri and attempt.image_uri and image_uri != attempt.image_uri:
+        raise UntrustedResult("The job ran another container than its attempt's.")
 
 
 def check_success(result: Result, run: Run) -> None:
@@ -66,13 +84,26 @@ def check_success(result: Result, run: Run) -> None:
     for field, value in msgspec.structs.asdict(result.metrics).items():
         if not math.isfinite(value):
             raise UntrustedResult(f"The metric {field} is not a finite number.")
-    if result.base_model.name != BASE_MODELS[run.request.preset]:
+    preset = PRESETS[run.request.preset]
+    if result.base_model.name != preset.base_model:
         raise UntrustedResult("The result is for another base model than the run's preset.")
+    if result.base_model.revision not in preset.revisions:
+        raise UntrustedResult("The result is for another revision of the base model.")
     before, after = result.metrics.held_out_loss_before, result.metrics.held_out_loss_after
     if result.gate.passed and not after < before:
         raise UntrustedResult("The gate is said to have passed although the loss did not fall.")
-    names = [artifact.name for artifact in result.artifacts]
-    foreign = [name for name in names if not _ARTIFACT_NAME.fullmatch(name)]
+    said = (*result.gate.reasons, *result.gate.warnings)
+    if len(said) > _MAX_GATE_SENTENCES or any(
+        len(each) > _MAX_SENTENCE_CHARACTERS for each in said
+    ):
+        raise UntrustedResult("The gate's reasons and warnings are longer than any gate's.")
+    _check_names(result.artifacts)
+
+
+def _check_names(artifacts: tuple[Artifact, ...]) -> None:
+    """The artifacts are what a trainer writes, each once, and not too much together."""
+    names = [artifact.name for artifact in artifacts]
+    foreign = [name for name in names if name not in _ARTIFACT_NAMES]
     if foreign:
         raise UntrustedResult(f"The result names {len(foreign)} artifacts that no trainer writes.")
     missing = [name for name in REQUIRED_ARTIFACTS if name not in names]
@@ -80,58 +111,85 @@ def check_success(result: Result, run: Run) -> None:
         raise UntrustedResult(f"The result lacks {', '.join(missing)}.")
     if len(set(names)) != len(names):
         raise UntrustedResult("The result names an artifact twice.")
-    if sum(artifact.size_bytes for artifact in result.artifacts) > _MAX_TOTAL_BYTES:
+    for artifact in artifacts:
+        if artifact.size_bytes > _MAX_BYTES.get(artifact.name, _MAX_TOTAL_BYTES):
+            raise UntrustedResult(f"{artifact.name} has {artifact.size_bytes} bytes.")
+    if sum(artifact.size_bytes for artifact in artifacts) > _MAX_TOTAL_BYTES:
         raise UntrustedResult("The artifacts together are larger than any adapter.")
 
 
 class _HashingSink:
-    """A writable that keeps nothing but size and SHA-256."""
+    """A writable that keeps nothing but size and SHA-256, and passes the bytes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, taker: Callable[[bytes], object]) -> None:
         self.digest = hashlib.sha256()
         self.size_bytes = 0
+        self._taker = taker
 
     def write(self, chunk: bytes) -> int:
         self.digest.update(chunk)
         self.size_bytes += len(chunk)
+        self._taker(chunk)
         return len(chunk)
 
 
-def check_artifact(work_bucket: storage.Bucket, prefix: str, artifact: Artifact) -> None:
-    """The object exists at its generation with the size and SHA-256 that the result states."""
+def check_artifact(
+    work_bucket: storage.Bucket,
+    prefix: str,
+    artifact: Artifact,
+    taker: Callable[[bytes], object] = lambda chunk: None,
+) -> None:
+    """The object exists at its generation with the size and SHA-256 that the result states.
+
+    `taker` gets its bytes in order, the same that are hashed, and before the hash is known.
+    """
     name = f"{prefix}/{artifact.name}"
     blob = work_bucket.blob(name, generation=artifact.generation)
     try:
         blob.reload()
+        if blob.size != artifact.size_bytes:
+            raise UntrustedResult(f"{artifact.name} has {blob.size} bytes, not what was stated.")
+        if blob.content_encoding:
+            # Whoever fetches the copy would get other bytes than those that were verified.
+            raise UntrustedResult(f"{artifact.name} is stored as something that is unpacked.")
+        sink = _HashingSink(taker)
+        blob.download_to_file(sink, raw_download=True)
     except google_exceptions.NotFound as error:
         raise UntrustedResult(
             f"{artifact.name} is not there at generation {artifact.generation}."
         ) from error
-    if blob.size != artifact.size_bytes or blob.size > _MAX_ARTIFACT_BYTES:
-        raise UntrustedResult(f"{artifact.name} has {blob.size} bytes, not what was stated.")
-    sink = _HashingSink()
-    blob.download_to_file(sink, raw_download=True)
-    if sink.digest.hexdigest() != artifact.sha256:
+    if sink.size_bytes != artifact.size_bytes or sink.digest.hexdigest() != artifact.sha256:
         raise UntrustedResult(f"{artifact.name} does not have the SHA-256 that was stated.")
 
 
-def check_adapter_config(work_bucket: storage.Bucket, prefix: str, artifact: Artifact) -> None:
-    """The adapter's configuration, at the generation that was verified, is a LoRA's."""
-    if artifact.size_bytes > _MAX_CONFIG_BYTES:
-        raise UntrustedResult(f"adapter_config.json has {artifact.size_bytes} bytes.")
-    blob = work_bucket.blob(f"{prefix}/{artifact.name}", generation=artifact.generation)
-    try:
-        config = json.loads(blob.download_as_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UntrustedResult("adapter_config.json is not JSON.") from error
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise UntrustedResult("adapter_config.json does not describe a LoRA adapter.")
-
-
 def verify(work_bucket: storage.Bucket, prefix: str, result: Result, run: Run) -> None:
-    """Everything a success states is true. `prefix` is the attempt's. Raises UntrustedResult."""
+    """Everything a success states is true. `prefix` is the attempt's. Raises UntrustedResult.
+
+    Each object is read once, a piece at a time: what is parsed is what was hashed. The weights
+    come last, since they are the most to read.
+    """
+    # Late: numpy comes with it, and most passes verify nothing.
+    from tuner.adapter import AdapterWeights, check_config
+
     check_success(result, run)
-    for artifact in result.artifacts:
+    assert result.base_model is not None
+    preset = PRESETS[run.request.preset]
+    artifacts = {artifact.name: artifact for artifact in result.artifacts}
+    whole = {name: bytearray() for name in _MAX_BYTES}
+    for name, content in whole.items():
+        check_artifact(work_bucket, prefix, artifacts.pop(name), content.extend)
+    check_config(bytes(whole[_CONFIG]), preset, revision=result.base_model.revision)
+    _check_samples(bytes(whole[_SAMPLES]))
+    weights_artifact = artifacts.pop(_WEIGHTS)
+    for artifact in artifacts.values():
         check_artifact(work_bucket, prefix, artifact)
-        if artifact.name == "adapter/adapter_config.json":
-            check_adapter_config(work_bucket, prefix, artifact)
+    weights = AdapterWeights(weights_artifact.size_bytes, preset)
+    check_artifact(work_bucket, prefix, weights_artifact, weights.feed)
+    weights.finish()
+
+
+def _check_samples(content: bytes) -> None:
+    try:
+        decode(content, Samples)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UntrustedResult("samples.json cannot be read.") from error

@@ -7,8 +7,11 @@ how it ends. Two that train one run at a time are a broken promise: they are not
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from google.api_core import exceptions as google_exceptions
 
@@ -16,7 +19,7 @@ from local.simulated.storage import MemoryStorage
 from local.simulated.vertex import SimulatedVertex
 from local.vertex.containers import job_arguments
 from local.vertex.jobs import Job
-from tuner.requests import BASE_MODELS
+from tuner.presets import PRESETS, Preset
 from tuner.training_job import (
     Artifact,
     BaseModel,
@@ -45,12 +48,36 @@ _METRICS = Metrics(
     held_out_loss_after=3.0,
     peak_memory_bytes=1,
 )
-_FILES = {
-    "adapter/adapter_model.safetensors": b"weights",
-    "adapter/adapter_config.json": b'{"peft_type": "LORA"}',
-    "samples.json": b'{"schema_version": 1, "samples": []}',
-}
 _SUPERSEDED = 3
+
+
+@cache
+def _files(preset: Preset) -> dict[str, bytes]:
+    """What a success leaves behind: the smallest adapter of the preset's rank and modules."""
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": preset.lora_r,
+        "lora_alpha": preset.lora_alpha,
+        "target_modules": preset.lora_target_modules,
+        "base_model_name_or_path": preset.base_model,
+    }
+    tensor = struct.pack("<f", 0.5) * preset.lora_r
+    header, data = {}, b""
+    for module in preset.lora_target_modules:
+        for matrix, shape in (("A", [preset.lora_r, 1]), ("B", [1, preset.lora_r])):
+            header[f"base_model.model.model.layers.0.self_attn.{module}.lora_{matrix}.weight"] = {
+                "dtype": "F32",
+                "shape": shape,
+                "data_offsets": [len(data), len(data) + len(tensor)],
+            }
+            data += tensor
+    text = json.dumps(header).encode()
+    return {
+        "adapter/adapter_model.safetensors": struct.pack("<Q", len(text)) + text + data,
+        "adapter/adapter_config.json": json.dumps(config).encode(),
+        "samples.json": b'{"schema_version": 1, "samples": []}',
+    }
 
 
 @dataclass(kw_only=True)
@@ -121,8 +148,9 @@ class SimulatedTrainers:
     def succeed(self, training: Training, *, passed: bool = True) -> None:
         """Write the adapter, then the result, and end well."""
         bucket = self.storage.bucket(training.bucket_name)
+        preset = PRESETS[training.orders.preset]
         artifacts = []
-        for name, content in _FILES.items():
+        for name, content in _files(preset).items():
             blob = bucket.blob(f"{training.prefix}/{name}")
             blob.upload_from_string(content)
             artifacts.append(
@@ -141,7 +169,7 @@ class SimulatedTrainers:
                 claim_id=training.orders.claim_id,
                 dataset_id=training.orders.dataset_id,
                 outcome=Outcome.SUCCEEDED,
-                base_model=BaseModel(name=BASE_MODELS[training.orders.preset], revision="1"),
+                base_model=BaseModel(name=preset.base_model, revision=preset.revisions[0]),
                 artifacts=tuple(artifacts),
                 metrics=_METRICS,
                 gate=Gate(passed=passed, reasons=() if passed else ("Held-out loss rose.",)),

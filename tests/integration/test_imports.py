@@ -1,4 +1,4 @@
-"""A tick with nothing open is cheap: it imports neither Vertex AI nor Cloud Quotas."""
+"""A tick with nothing open is cheap: it imports neither Vertex AI nor Cloud Quotas nor numpy."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 
 from support.vertex_servers import REPOSITORY
 from tuner.lanes.catalogue import Catalogue
+from tuner.runs import RunState
 
 _TICK = """
 import sys
@@ -17,7 +18,7 @@ from cloudevents.http import CloudEvent
 entry = {"submitter": "submit", "completion": "complete", "converter": "convert"}[sys.argv[1]]
 entry = getattr(main, entry)
 entry(CloudEvent({"type": "ech0.tuner.tick.v1", "source": "//scheduler"}, {}))
-heavy = ("google.cloud.aiplatform", "google.cloud.cloudquotas")
+heavy = ("google.cloud.aiplatform", "google.cloud.cloudquotas", "numpy")
 print("imported:", *sorted(name for name in sys.modules if name.startswith(heavy)))
 """
 
@@ -47,6 +48,20 @@ def test_a_tick_that_launches_imports_the_light_client_only(world):
     imported = tick(world, "submitter")
     assert "google.cloud.aiplatform_v1" in imported
     assert "google.cloud.aiplatform" not in imported
+
+
+def test_only_a_result_that_is_verified_imports_numpy(world):
+    world.trainer("no_result")
+    run_id = world.ask()
+    world.launch()
+    world.until_jobs_end()
+    assert "numpy" not in tick(world, "completion")
+    world.trainer("succeed")
+    world.clock.advance(minutes=5)
+    world.launch()
+    world.until_jobs_end()
+    assert "numpy" in tick(world, "completion")
+    assert world.state(run_id) is RunState.SUCCEEDED
 
 
 def test_passes_share_one_connection_to_cloud_quotas(world):

@@ -8,11 +8,13 @@ job that trains the same run at the same time leaves a line in `violations.log`.
 
 import argparse
 import fcntl
+import gzip
 import hashlib
 import http.client
 import json
 import os
 import signal
+import struct
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,11 +35,19 @@ METRICS = {
 }
 
 
-#: What a preset trains an adapter for; equal to tuner.requests.BASE_MODELS.
+#: What a preset trains an adapter for, and at which commit; as in tuner.presets.
 BASE_MODELS = {
-    "mistral-7b": "mistralai/Mistral-7B-Instruct-v0.3",
-    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "mistral-7b": {
+        "name": "mistralai/Mistral-7B-Instruct-v0.3",
+        "revision": "c170c708c41dac9275d15a8fff4eca08d52bab71",
+    },
+    "smollm2-135m": {
+        "name": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "revision": "12fd25f77366fa6b3b4b768ec3050bf629380bac",
+    },
 }
+#: Of every preset; as in tuner.presets.
+RANK, ALPHA, MODULES = 16, 32, ("q_proj", "v_proj")
 
 
 class Bucket:
@@ -56,13 +66,13 @@ class Bucket:
         assert status == 200, (name, status)
         return body
 
-    def write(self, name, content, *, create=False):
+    def write(self, name, content, *, create=False, **properties):
         """The new object's generation; None when it was to be created and is there already."""
         boundary = b"part-" + hashlib.sha256(content).hexdigest().encode()
         body = b"".join(
             b"--" + boundary + b"\r\nContent-Type: " + kind + b"\r\n\r\n" + part + b"\r\n"
             for kind, part in (
-                (b"application/json", json.dumps({"name": name}).encode()),
+                (b"application/json", json.dumps({"name": name, **properties}).encode()),
                 (b"application/octet-stream", content),
             )
         )
@@ -141,6 +151,7 @@ def train(bucket, prefix, orders, job_id):
         "attempt": orders["attempt"],
         "claim_id": orders["claim_id"],
         "dataset_id": orders["dataset_id"],
+        "image": os.environ.get("TUNER_IMAGE_URI"),
     }
     kind, _, message = mode.partition(":")
     if message:
@@ -151,40 +162,110 @@ def train(bucket, prefix, orders, job_id):
         result["claim_id"] = "somebody-else"
     if mode == "stale_attempt":
         result["attempt"] += 1
+    if mode == "wrong_run":
+        result["run_id"] = "somebody-elses"
+    if mode == "wrong_dataset":
+        result["dataset_id"] = "0" * 64
+    if mode == "wrong_image":
+        result["image"] = "somebody/else@sha256:" + "1" * 64
     content = json.dumps(result).encode()
+    name = orders["result_uri"].removeprefix("gs://").partition("/")[2]
+    if mode == "huge_figure":
+        content = content.replace(b'"train_loss_last": 2.0', b'"train_loss_last": 1e999')
+    if mode == "replays_the_first":
+        content = bucket.read(f"{name.rpartition('/')[0]}/1.json")
     if mode == "oversized":
         content += b" " * (1 << 20)
     if mode == "nested":
         content = b'{"invented": ' + b"[" * 100_000
     if mode == "not_utf8":
         content = content.replace(b"HuggingFaceTB", b"\xff")
-    name = orders["result_uri"].removeprefix("gs://").partition("/")[2]
     bucket.write(name, content)
-    return 1 if message else 0
+    return 1 if message or mode == "ends_badly" else 0
+
+
+def adapter_config(base_model, **changes):
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": RANK,
+        "lora_alpha": ALPHA,
+        "target_modules": list(MODULES),
+        "base_model_name_or_path": base_model["name"],
+        "revision": base_model["revision"],
+        "bias": "none",
+    }
+    return json.dumps(config | changes).encode()
+
+
+def adapter_weights(*, of="", rank=RANK, modules=MODULES, weight=0.5, b_weight=0.25, layers=1):
+    """A safetensors file with the smallest tensors that an adapter of that rank can have.
+
+    `of` makes two files differ.
+    """
+    header, data = {"__metadata__": {"format": "pt", "of": of}}, b""
+    for layer in range(layers):
+        for module in modules:
+            for matrix, shape, value in (("A", [rank, 1], weight), ("B", [1, rank], b_weight)):
+                tensor = struct.pack("<f", value) * rank
+                name = f"model.layers.{layer}.self_attn.{module}.lora_{matrix}.weight"
+                header[f"base_model.model.{name}"] = {
+                    "dtype": "F32",
+                    "shape": shape,
+                    "data_offsets": [len(data), len(data) + len(tensor)],
+                }
+                data += tensor
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def success(bucket, prefix, mode, base_model):
     files = {
-        "adapter/adapter_model.safetensors": prefix.encode() * 10,
-        "adapter/adapter_config.json": b'{"peft_type": "LORA"}',
+        "adapter/adapter_model.safetensors": adapter_weights(of=prefix),
+        "adapter/adapter_config.json": adapter_config(base_model),
         "samples.json": b'{"schema_version": 1, "samples": []}',
     }
+    weights, config = "adapter/adapter_model.safetensors", "adapter/adapter_config.json"
     if mode == "not_a_lora":
-        files["adapter/adapter_config.json"] = b'{"peft_type": "IA3"}'
+        files[config] = adapter_config(base_model, peft_type="IA3")
+    if mode == "config_of_another_rank":
+        files[config] = adapter_config(base_model, r=8)
+    if mode == "config_loads_a_library":
+        files[config] = adapter_config(base_model, auto_mapping={"parent_library": "evil"})
+    if mode == "nan_weights":
+        files[weights] = adapter_weights(weight=float("nan"))
+    if mode == "untrained":
+        files[weights] = adapter_weights(b_weight=0.0)
+    if mode == "wrong_rank":
+        files[weights] = adapter_weights(rank=8)
+    if mode == "wrong_modules":
+        files[weights] = adapter_weights(modules=("q_proj", "k_proj"))
+    if mode == "truncated_tensor":
+        files[weights] = files[weights][:-4]
+    if mode == "swapped_files":
+        files[weights], files["samples.json"] = files["samples.json"], files[weights]
+    if mode == "names_a_pickle":
+        files["adapter/adapter_model.bin"] = b"x"
     if mode == "large_config":
-        files["adapter/adapter_config.json"] += b" " * (1 << 16)
+        files[config] += b" " * (1 << 16)
     if mode == "nested_config":
-        files["adapter/adapter_config.json"] = b"[" * 60_000
+        files[config] = b"[" * 60_000
     if mode == "names_the_card":
         files["run.json"] = b"{}"
     if mode == "names_another_folder":
         files["evil/x"] = b"x"
     artifacts = []
     for name, content in files.items():
+        stored, properties = content, {}
+        if name == weights and mode == "tampered_byte":
+            stored = content[:-1] + bytes([content[-1] ^ 1])
+        if name == config and mode == "packed":
+            stored = content = gzip.compress(content)
+            properties = {"contentEncoding": "gzip"}
         artifacts.append(
             {
                 "name": name,
-                "generation": bucket.write(f"{prefix}/{name}", content),
+                "generation": bucket.write(f"{prefix}/{name}", stored, **properties),
                 "size_bytes": len(content),
                 "sha256": hashlib.sha256(content).hexdigest(),
             }
@@ -198,7 +279,13 @@ def success(bucket, prefix, mode, base_model):
     if mode == "names_one_twice":
         artifacts.append(artifacts[0])
     if mode == "another_base_model":
-        base_model = "somebody/else"
+        base_model = base_model | {"name": "somebody/else"}
+    if mode == "another_revision":
+        base_model = base_model | {"revision": "0" * 40}
+    if mode == "escapes_its_folder":
+        artifacts[0]["name"] = "../../../latest.json"
+    if mode == "too_large":
+        artifacts[0]["size_bytes"] = 1 << 40
     metrics = METRICS
     if mode == "loss_did_not_fall":
         metrics = METRICS | {"held_out_loss_after": METRICS["held_out_loss_before"]}
@@ -211,7 +298,7 @@ def success(bucket, prefix, mode, base_model):
         gate = {"passed": False, "reasons": ["Held-out loss rose from 3.00 to 4.00."]}
     return {
         "outcome": "succeeded",
-        "base_model": {"name": base_model, "revision": "1"},
+        "base_model": base_model,
         "artifacts": artifacts,
         "metrics": metrics,
         "gate": gate,

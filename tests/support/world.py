@@ -25,7 +25,7 @@ from support.controllers import Controller, Death
 from support.shared_servers import Clock, Servers
 from support.storage_servers import storage_client
 from support.vertex_servers import REGION, REPOSITORY, T4_GPUS, open_quotas
-from tuner.events import RunEvent
+from tuner.events import AlarmRaised, RunEvent
 from tuner.ledger import Stored
 from tuner.notifications import ObjectFinalized
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC
@@ -52,6 +52,8 @@ class World:
         self._requests: dict[str, TrainingRequest] = {}
         self._stack = ExitStack()
         self._events: dict[str, list[RunEvent]] = {}
+        #: By the events' ids.
+        self._alarms: dict[str, list[AlarmRaised]] = {}
         self.trainer_folder = self.folder / "trainer"
         self.trainer_folder.mkdir(parents=True)
         self.trainer("succeed")
@@ -268,12 +270,23 @@ class World:
     def published_requests(self) -> list[TrainingRequest]:
         return [decode_request(message.data) for message in self.pull(TRAINING_REQUESTS_TOPIC)]
 
-    def events(self, run_id: str) -> list[RunEvent]:
-        """A run's events up to now, duplicates dropped, by `seq`; they have no gap."""
+    def _hear(self) -> None:
         for message in self.pull(RUN_EVENTS_TOPIC):
             if message.attributes["ce-type"].startswith("run."):
                 event = msgspec.json.decode(message.data, type=RunEvent)
                 self._events.setdefault(event.run_id, []).append(event)
+            elif message.attributes["ce-type"] == "alarm.raised":
+                alarm = msgspec.json.decode(message.data, type=AlarmRaised)
+                self._alarms.setdefault(message.attributes["ce-id"], []).append(alarm)
+
+    def alarms(self) -> list[AlarmRaised]:
+        """Every alarm that was published up to now, in order, those published again too."""
+        self._hear()
+        return [alarm for alarms in self._alarms.values() for alarm in alarms]
+
+    def events(self, run_id: str) -> list[RunEvent]:
+        """A run's events up to now, duplicates dropped, by `seq`; they have no gap."""
+        self._hear()
         by_seq: dict[int, RunEvent] = {}
         for event in self._events.get(run_id, []):
             known = by_seq.setdefault(event.seq, event)

@@ -23,7 +23,10 @@ from settings import resolve_settings
 from storage_io import ObjectStore
 from support.wait import until
 from trainer.harness import SECRET, Job, jsonl, pairs
+from tuner.adapter import AdapterWeights, check_config
+from tuner.presets import PRESETS
 from tuner.training_job import (
+    IMAGE_VARIABLE,
     FailureKind,
     Hyperparameters,
     JobSpec,
@@ -71,6 +74,34 @@ def test_only_the_agreed_names_are_artifacts(new_job: NewJob) -> None:
     assert names - adapter == {"samples.json", "metrics.jsonl"}
     beside = {"owner", *names}
     assert job.written() == {job.result_name} | {f"{job.attempt_prefix}/{n}" for n in beside}
+
+
+def test_completion_believes_the_adapter(new_job: NewJob) -> None:
+    """PEFT's own configuration and tensor names are those that are verified."""
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    preset, base_model = PRESETS[job.preset], job.result().base_model
+    assert base_model is not None
+    config = job.get(f"{job.attempt_prefix}/adapter/adapter_config.json")
+    check_config(config, preset, revision=base_model.revision)
+    content = job.get(f"{job.attempt_prefix}/adapter/adapter_model.safetensors")
+    weights = AdapterWeights(len(content), preset)
+    weights.feed(content)
+    weights.finish()
+
+
+def test_a_result_names_the_image_that_the_job_was_made_with(
+    new_job: NewJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IMAGE_VARIABLE, "local/trainer@sha256:1")
+    failing, job = new_job(dataset_id="0" * 64), new_job()
+    assert train.main(failing.arguments()) == 1
+    assert train.main(job.arguments()) == 0
+    monkeypatch.delenv(IMAGE_VARIABLE)
+    unnamed = new_job(dataset_id="0" * 64)
+    assert train.main(unnamed.arguments()) == 1
+    images = [each.result().image for each in (failing, job, unnamed)]
+    assert images == ["local/trainer@sha256:1"] * 2 + [None]
 
 
 def test_the_result_is_written_last(new_job: NewJob) -> None:

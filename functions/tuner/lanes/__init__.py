@@ -110,6 +110,8 @@ class JobStatus:
     ended_at: datetime | None = None
     error_code: int = 0
     error_message: str = ""
+    #: The container that it runs; "" where the platform does not tell.
+    image_uri: str = ""
 
 
 class Lane(Protocol):
@@ -120,6 +122,8 @@ class Lane(Protocol):
     machine: str
     #: Whether the platform keeps a job until there is a machine, and gives it up by itself.
     queues: bool
+    #: The container that jobs run.
+    image_uri: str
 
     def needs(self, preset: str) -> Vector:
         """Amounts by quota metric that one job with `preset` draws on."""

@@ -30,6 +30,7 @@ from tuner.lanes import (
 from tuner.lanes.kinds import Kind
 from tuner.quota import DEFAULT_BOOT_DISK_GB, Vector, refused_metrics
 from tuner.runs import Attempt, Run
+from tuner.training_job import IMAGE_VARIABLE
 
 _CREATE_SECONDS = 60.0
 _CALL_SECONDS = 30.0
@@ -93,7 +94,7 @@ class VertexLane:
         self._jobs_client = jobs_client
         self._project = project
         self._deployment = deployment
-        self._image_uri = image_uri
+        self.image_uri = image_uri
         self._service_account = service_account
         self._environment = environment
 
@@ -198,7 +199,7 @@ class VertexLane:
                             boot_disk_type="pd-ssd", boot_disk_size_gb=DEFAULT_BOOT_DISK_GB
                         ),
                         container_spec=vertex.ContainerSpec(
-                            image_uri=self._image_uri,
+                            image_uri=attempt.image_uri or self.image_uri,
                             args=[
                                 f"--run-uri={run_uri}",
                                 f"--attempt={attempt.number}",
@@ -206,7 +207,7 @@ class VertexLane:
                             ],
                             env=[
                                 vertex.EnvVar(name=name, value=value)
-                                for name, value in sorted(self._environment.items())
+                                for name, value in sorted(self._environment_of(attempt).items())
                             ],
                         ),
                     )
@@ -216,6 +217,9 @@ class VertexLane:
                 base_output_directory=vertex.GcsDestination(output_uri_prefix=run_uri),
             ),
         )
+
+    def _environment_of(self, attempt: Attempt) -> dict[str, str]:
+        return {**self._environment, IMAGE_VARIABLE: attempt.image_uri or self.image_uri}
 
     def _scheduling(self, run: Run, attempt: Attempt) -> vertex.Scheduling:
         scheduling = vertex.Scheduling(timeout=timedelta(seconds=attempt.timeout_seconds))
@@ -245,6 +249,11 @@ def _time(value: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
+def _image_of(job: vertex.CustomJob) -> str:
+    pools = job.job_spec.worker_pool_specs
+    return str(pools[0].container_spec.image_uri) if pools else ""
+
+
 def _status(job: vertex.CustomJob) -> JobStatus:
     return JobStatus(
         job_name=job.name,
@@ -255,4 +264,5 @@ def _status(job: vertex.CustomJob) -> JobStatus:
         ended_at=_time(job.end_time),
         error_code=job.error.code,
         error_message=job.error.message,
+        image_uri=_image_of(job),
     )
