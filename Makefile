@@ -55,7 +55,7 @@ test: environments ## all tests but the soak; ARGS goes to pytest
 .PHONY: soak
 soak: ## the long proofs
 	@$(SET_UP) product trainer base-model
-	@$(if $(soak_tests),$(PRODUCT) -m pytest tests/soak -m soak $(ARGS),echo "no soak test in this checkout")
+	@$(if $(soak_tests),$(PRODUCT) -m pytest -n auto --dist loadfile tests/soak -m soak $(ARGS),echo "no soak test in this checkout")
 
 # A benchmark is a module of bench/ that runs; the peers that it compares with live in .venv-bench.
 .PHONY: bench $(benchmarks)
