@@ -57,7 +57,6 @@ NEVER_REACHED_DISTRIBUTIONS = {
     ("converter", "google-cloud-aiplatform"),  # makes and reads no jobs
     ("converter", "google-cloud-quotas"),
     ("converter", "spacy"),  # brought by those who want names to be redacted
-    ("completion", "google-cloud-quotas"),  # reads jobs, asks for no capacity
 }
 
 
