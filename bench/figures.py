@@ -54,7 +54,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        return self.ours.median / self.peer.median if self.peer else None
+        return self.ours.median / self.peer.median if self.peer and self.peer.median else None
 
     @property
     def verdict(self) -> str:

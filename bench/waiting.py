@@ -48,7 +48,8 @@ month of nothing but waiting, at list price. "cpu" is a whole submitter's pass o
 storage while all wait; the real client's part, reading ten pages of a list, comes on top. Peers are
 simulations of published settings, given what is in doubt; nothing of theirs runs here. Kueue's low
 count of calls is its autoscaler's: it backs off to half an hour for a whole group of nodes, and its
-queue then learns of a grant as late.
+queue then learns of a grant as late. "nack per run" loses each run 24 hours after it was asked for,
+when its message is dropped: none is left to see the grant.
 """
 
 
