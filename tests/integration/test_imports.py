@@ -1,4 +1,4 @@
-"""A tick with nothing open is cheap: it imports neither Vertex AI nor Cloud Quotas nor numpy."""
+"""A tick with nothing open is cheap: it imports no client that it has no use for."""
 
 import os
 import subprocess
@@ -40,7 +40,10 @@ def tick(world, name):
 @pytest.mark.parametrize("name", ["submitter", "completion", "converter"])
 def test_a_tick_with_nothing_open_imports_no_heavy_client(world, name):
     world.finish(world.ask())
-    assert tick(world, name) == []
+    imported = tick(world, name)
+    if name == "converter":  # which counts replies with it, whatever wakes it
+        imported = [module for module in imported if not module.startswith("numpy")]
+    assert imported == []
 
 
 def test_a_tick_that_launches_imports_the_light_client_only(world):

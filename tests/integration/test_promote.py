@@ -131,7 +131,7 @@ def test_an_adapter_that_lies_with_another_persona_is_not_promoted(world, tuner)
     ("harm", "words"),
     [
         ("gone", "adapter/adapter_config.json is gone"),
-        ("longer", "adapter/adapter_config.json has 22 bytes, not 21"),
+        ("longer", "adapter/adapter_config.json has {longer} bytes, not {size}"),
         ("anew", "adapter/adapter_config.json was written anew since"),
     ],
 )
@@ -147,7 +147,7 @@ def test_copies_that_are_gone_or_changed_are_named_and_not_promoted(world, tuner
         blob.upload_from_string(content + b" " * (harm == "longer"))
     said = tuner("promote", old.run_id)
     assert said.code == 1
-    assert words in said.err
+    assert words.format(size=len(content), longer=len(content) + 1) in said.err
     assert said.err.count("adapter_") == 1, "only what is wrong is named"
     assert pointer(world)["run_id"] == new.run_id
     assert audit(tuner, old) == []
