@@ -87,7 +87,9 @@ class Launcher:
         """Try to make the run's next job; whether one may exist now. Raises LedgerConflict."""
         run = stored.run
         finished = self._ledger.read_finished(run.run_id)
-        if finished is not None and finished.run.seq >= run.seq:
+        if finished is not None and (
+            finished.run.state is not RunState.REJECTED or finished.run.seq >= run.seq
+        ):
             return False  # a ghost: the run ended while its request was delivered again
         if finished is not None:
             self._ledger.drop_rejection(run)

@@ -170,7 +170,7 @@ class Ledger:
         """Remove the rejection that came before `run` was opened again, never a later ending."""
         name = f"runs/{run.run_id}.json"
         found = self.read_document(name, Run)
-        if found is None or found[0].seq >= run.seq:
+        if found is None or found[0].state is not RunState.REJECTED or found[0].seq >= run.seq:
             return
         with contextlib.suppress(google_exceptions.NotFound, google_exceptions.PreconditionFailed):
             self._bucket.delete_blob(name, if_generation_match=found[1])

@@ -84,7 +84,12 @@ class Records:
         if stored is None:
             return
         run = stored.run
-        if finished is not None and finished.run.seq < run.seq and not run.is_terminal:
+        if (
+            finished is not None
+            and finished.run.state is RunState.REJECTED
+            and finished.run.seq < run.seq
+            and not run.is_terminal
+        ):
             self.ledger.drop_rejection(run)
             finished = None
         if finished is not None:

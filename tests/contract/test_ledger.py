@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from support.factories import a_run
 from support.lossy_proxy import lossy_proxy
 from support.storage_servers import BACKENDS, on_a_server, storage_backend, storage_client
 from tuner.errors import LedgerConflict, NewerRecord
@@ -345,3 +346,15 @@ def test_a_lock_whose_reply_was_lost_is_held(proxy, lossy):
     proxy.lose_reply("POST", "/upload/")
     assert lossy.acquire("pass", lease_seconds=60) is not None
     assert proxy.lost == 1
+
+
+def test_only_a_rejection_gives_way_to_a_run_that_is_asked_for_again(ledger: Ledger) -> None:
+    """However long the ghost of an ended run lives, and however often its reason changes."""
+    stored, _ = ledger.create(a_run())
+    ended = stored.run.advance(RunState.CANCELLING, at=NOW, reason="Asked to.", by="person:test")
+    ended = ended.advance(RunState.CANCELLED, at=NOW, reason="Cancelled.", by="submitter")
+    ledger.finish(stored, ended)
+    ledger.drop_rejection(a_run(seq=ended.seq + 5))
+    finished = ledger.read_finished(ended.run_id)
+    assert finished is not None
+    assert finished.run.state is RunState.CANCELLED
