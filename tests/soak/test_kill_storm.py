@@ -37,6 +37,8 @@ _PERSONAS = 8
 _MIN_KILLS = 24
 #: Fewer than runs: a first attempt may also end as a lost reply.
 _MIN_PREEMPTIONS = _PERSONAS // 2
+#: Each spares one run its preemption at most: the first attempt of every other one hangs until then.
+_MAX_FAULTS = _PERSONAS - _MIN_PREEMPTIONS
 _STORM_SECONDS = 420
 
 _STAND_IN = REPOSITORY / "tests/support/stand_in_trainer.py"
@@ -111,7 +113,7 @@ def test_every_run_ends_once_through_kills_lost_replies_and_preemptions(tmp_path
                 done["kills"] += _kill(function, state_dir)
             elif action == "preempt":
                 done["preemptions"] += _preempt_one(stack)
-            elif action == "fault" and done["faults"] < _PERSONAS:
+            elif action == "fault" and done["faults"] < _MAX_FAULTS:
                 stack.vertex.queue_fault("CreateCustomJob", rng.choice(_FAULTS))
                 done["faults"] += 1
             # What the stack does in this time is the point; how much of it, chance.
