@@ -37,7 +37,7 @@ _PERSONAS = 8
 _MIN_KILLS = 24
 #: Fewer than runs: a first attempt may also end as a lost reply.
 _MIN_PREEMPTIONS = _PERSONAS // 2
-#: Each spares one run its preemption at most: the first attempt of every other one hangs until then.
+#: Each spares one run its preemption; the first attempt of every other one hangs until then.
 _MAX_FAULTS = _PERSONAS - _MIN_PREEMPTIONS
 _STORM_SECONDS = 420
 
