@@ -130,16 +130,19 @@ class QuotaWatch:
                 for resource in listed
                 if resource.service == "aiplatform.googleapis.com"
             )
+        # With those that others asked about: the submitter and completion share these facts, and
+        # neither may make the other read them again.
         metrics = {metric for plan in plans for demand in plan for metric in demand.needs}
-        regions = {demand.region for plan in plans for demand in plan}
+        metrics |= set(facts.metrics)
+        regions = {demand.region for plan in plans for demand in plan} | set(facts.regions)
         read_at = facts.read_at
         if (
             preferences == facts.preferences
             and read_at is not None
             and now - read_at < READ_EVERY
             and (refused_at is None or refused_at < read_at)
-            and metrics <= set(facts.metrics)
-            and regions <= set(facts.regions)
+            and metrics == set(facts.metrics)
+            and regions == set(facts.regions)
         ):
             return facts, True
         infos = _readable("limits", self._api.quota_infos)

@@ -247,3 +247,16 @@ def test_limits_are_read_each_half_hour_and_after_a_refusal_only(asking):
     probed = asking.calls()["CreateCustomJob"] - before["CreateCustomJob"]
     assert 3 <= probed <= 4
     assert read <= 4 + probed
+
+
+def test_two_functions_that_ask_about_different_lanes_share_what_was_read(world):
+    """One run waits for a T4 while another's job is queued that could move to Spot."""
+    world.control.hold_new_jobs()
+    world.ask("pop", lanes=("vertex-t4", "vertex-t4-spot"))
+    world.tick()
+    world.shut_quota()
+    world.ask("nan")
+    world.tick(4, minutes=1)
+    before = world.calls()["ListQuotaInfos"]
+    world.tick(10, minutes=1)
+    assert world.calls()["ListQuotaInfos"] == before
