@@ -100,11 +100,10 @@ class QuotaWatch:
         """
         before, generation = self._stored()
         facts, limits_are_known = self._read(before, plans, refused_at)
-        snapshot = Snapshot(
-            limits=limits_of(facts.quotas) if limits_are_known else {},
-            ineligible={q.metric: q.ineligible for q in facts.quotas if q.ineligible},
-        )
-        if asks and self._contact and limits_are_known:
+        snapshot = _limits(facts)
+        if not limits_are_known:
+            snapshot = replace(snapshot, limits={})
+        elif asks and self._contact:
             facts = self._ask(facts, plans, snapshot)
         snapshot = replace(
             snapshot,
@@ -192,12 +191,12 @@ class QuotaWatch:
                     continue
                 for quota, needed, increase in stands:
                     if increase is None:
-                        facts = self._ask_for(facts, quota, demand, needed, len(plans))
+                        facts = self._ask_for(facts, quota, demand, needed)
                 break
         return facts
 
     def _ask_for(
-        self, facts: QuotaFacts, quota: QuotaFact, demand: Demand, needed: int, plans: int
+        self, facts: QuotaFacts, quota: QuotaFact, demand: Demand, needed: int
     ) -> QuotaFacts:
         region, now = demand.region, self._clock()
         limit = quota.limits.get(region) or 0
@@ -287,11 +286,15 @@ def forget_limits(ledger: Ledger, *, new_id: NewId) -> None:
 
 def told_by(facts: QuotaFacts, plans: Sequence[Plan], *, contact: str | None) -> Snapshot:
     """What the facts tell of `plans`, without a call to Google. Use is not among them."""
-    snapshot = Snapshot(
+    snapshot = _limits(facts)
+    return replace(snapshot, increases=increases_for(facts, plans, snapshot, contact=contact))
+
+
+def _limits(facts: QuotaFacts) -> Snapshot:
+    return Snapshot(
         limits=limits_of(facts.quotas),
         ineligible={q.metric: q.ineligible for q in facts.quotas if q.ineligible},
     )
-    return replace(snapshot, increases=increases_for(facts, plans, snapshot, contact=contact))
 
 
 def increases_for(

@@ -76,7 +76,7 @@ class Submitter:
         self._book = book
         self._quota = quota
         self._spending = spending
-        self._bucket_places = places
+        self._places = places
         self._regions = regions
         self._clock = clock
         #: When create calls were made in the last minute, by any pass.
@@ -138,7 +138,7 @@ class Submitter:
         if run.attempt is not None:
             close_attempt(
                 self._launcher.work_bucket,
-                self._bucket_places.attempt_prefix(run_id, run.attempt.number),
+                self._places.attempt_prefix(run_id, run.attempt.number),
             )
         now = self._clock()
         waited = human_duration((now - run.requested_at - _time_on_machines(run)).total_seconds())
@@ -178,7 +178,7 @@ class Submitter:
             with isolated(self._ledger, entry):
                 snapshot = self._consider(entry, snapshot)
 
-    def _places(self, entry: QueueEntry) -> list[Place]:
+    def _candidates(self, entry: QueueEntry) -> list[Place]:
         """Where a run may go, in its order of preference."""
         patience = entry.move_on_after or (0,) * len(entry.lanes)
         return places_of(
@@ -191,7 +191,7 @@ class Submitter:
 
     def _snapshot(self, entries: Iterable[QueueEntry]) -> Snapshot:
         """One look at the project's quota for every kind of run in the queue."""
-        places = [(self._places(entry), entry.preset) for entry in entries]
+        places = [(self._candidates(entry), entry.preset) for entry in entries]
         refused = [
             place.known.last_refused_at
             for found, _ in places
@@ -208,7 +208,7 @@ class Submitter:
         """
         digests = {}
         for shape, entry in shapes.items():
-            if not any(entry.move_on_after) and self._places(entry):
+            if not any(entry.move_on_after) and self._candidates(entry):
                 decision = self._decide(entry, snapshot)
                 if isinstance(decision, admission.Wait):
                     digests[shape] = decision.digest
@@ -246,7 +246,7 @@ class Submitter:
         known = self._decisions.get(entry.shape)
         if known is not None:
             return known
-        now, places = self._clock(), self._places(entry)
+        now, places = self._clock(), self._candidates(entry)
         if not places:
             raise KeyError(f"no lane of {', '.join(entry.lanes)} is known")
         for place in places:
@@ -316,7 +316,7 @@ class Submitter:
         refusals = [kinds.refusal_of(lane) for lane in request.lanes]
         if any(refusals):
             return " ".join(filter(None, refusals)), run
-        prefix = self._bucket_places.dataset_prefix(run.persona, request.dataset_id)
+        prefix = self._places.dataset_prefix(run.persona, request.dataset_id)
         receipt = self._launcher.work_bucket.get_blob(f"{prefix}/receipt.json")
         if receipt is None:
             return (
