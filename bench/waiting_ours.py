@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bench.waiting_trace import HOUR_SECONDS, STEADY_AFTER_SECONDS, Trace
-from local.simulated.deployment import SimulatedController, SimulatedDeployment
+from local.simulated.controllers import Controllers
+from local.simulated.deployment import SimulatedDeployment
 from local.simulated.trainer import Training
 from tuner.increases import preference_id
 
@@ -56,7 +57,7 @@ class _Simulation:
         self.passes = 0
         self._pass_over = self.now
 
-    def _process(self) -> SimulatedController:
+    def _process(self) -> Controllers:
         def count(call: str) -> None:
             if " " not in call:  # storage's calls and publishes name an object or a topic
                 self.calls[call] += 1

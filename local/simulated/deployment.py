@@ -10,35 +10,19 @@ import hashlib
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from google.cloud import aiplatform_v1, cloudquotas_v1
-from google.cloud.aiplatform_v1.services.job_service.transports import JobServiceGrpcTransport
-from google.cloud.cloudquotas_v1.services.cloud_quotas.transports import CloudQuotasGrpcTransport
 
+from local.simulated.controllers import Controllers, build_controllers, clients_on
 from local.simulated.publisher import MemoryTopics
 from local.simulated.storage import MemoryStorage
 from local.simulated.trainer import SimulatedTrainers
 from local.simulated.vertex import SimulatedVertex
-from tuner.completion import Completion
 from tuner.dataset.receipt import Receipt
-from tuner.events import Events
-from tuner.lane_book import LaneBook
-from tuner.lanes.kinds import KINDS
-from tuner.lanes.vertex import VertexLane
-from tuner.launching import Launcher
-from tuner.ledger import Ledger
-from tuner.moving import Mover
-from tuner.quota_api import GoogleQuotaApi
-from tuner.quota_watch import QuotaWatch
-from tuner.records import Records
 from tuner.requests import RequestedBy, TrainingRequest
 from tuner.settings import Settings
-from tuner.spending import Spending
-from tuner.submission import Submitter
 from tuner.training_job import encode
 
 _ENVIRONMENT = {
@@ -54,16 +38,6 @@ Hook = Callable[[str], None]
 
 def _nothing(call: str) -> None:
     return None
-
-
-@dataclass(kw_only=True)
-class SimulatedController:
-    """One process: the parts of the submitter and of completion."""
-
-    records: Records
-    ledger: Ledger
-    submitter: Submitter
-    completion: Completion
 
 
 class SimulatedDeployment:
@@ -121,92 +95,22 @@ class SimulatedDeployment:
     def new_id(self) -> str:
         return f"id{next(self._ids):010d}"
 
-    def controller(self, *, before: Hook = _nothing, after: Hook = _nothing) -> SimulatedController:
+    def controller(self, *, before: Hook = _nothing, after: Hook = _nothing) -> Controllers:
         """A fresh process; the hooks are called around each call that it makes."""
-        settings, places, clock = self.settings, self.places, self.clock
-        storage: Any = self.storage.client(before=before, after=after)
-        channel = self.vertex.channel(before=before, after=after)
-        publisher = self.topics.publisher(
-            before=lambda topic: before(f"publish {topic}"),
-            after=lambda topic: after(f"publish {topic}"),
-        )
-        jobs = aiplatform_v1.JobServiceClient(transport=JobServiceGrpcTransport(channel=channel))
-        quotas = cloudquotas_v1.CloudQuotasClient(
-            transport=CloudQuotasGrpcTransport(channel=channel)
-        )
-        ledger = Ledger(storage.bucket(places.runs_bucket_name), clock=clock, new_id=self.new_id)
-        records = Records(
-            ledger, Events(publisher, places, deployment=settings.deployment), clock=clock
-        )
-        lanes = {
-            name: VertexLane(
-                kind,
-                lambda region: jobs,
-                project=places.project,
-                deployment=settings.deployment,
-                image_uri=settings.trainer_image_uri,
-                service_account=settings.training_service_account,
-                environment={},
-            )
-            for name, kind in KINDS.items()
-        }
-        watch = QuotaWatch(
-            ledger=ledger,
-            api=GoogleQuotaApi(
-                quotas, lambda region: jobs, project=places.project, contact=settings.contact
+        jobs, quotas = clients_on(self.vertex.channel(before=before, after=after))
+        return build_controllers(
+            self.settings,
+            storage=self.storage.client(before=before, after=after),
+            jobs=jobs,
+            quotas=quotas,
+            publisher=self.topics.publisher(
+                before=lambda topic: before(f"publish {topic}"),
+                after=lambda topic: after(f"publish {topic}"),
             ),
-            contact=settings.contact,
-            clock=clock,
-            new_id=self.new_id,
-        )
-        work = storage.bucket(places.work_bucket_name)
-        book, completion_book = (self._book(ledger) for _ in range(2))
-        launcher = Launcher(
-            records=records,
-            lanes=lanes,
-            book=book,
-            spending=Spending(ledger, daily_cap_usd=settings.daily_cap_usd, new_id=self.new_id),
-            work_bucket=work,
-            places=places,
-            clock=clock,
-            new_id=self.new_id,
-        )
-        submitter = Submitter(
-            records=records,
-            launcher=launcher,
-            lanes=lanes,
-            book=book,
-            quota=lambda: watch,
-            spending=launcher._spending,
-            places=places,
-            regions=settings.regions,
-            clock=clock,
-        )
-        completion = Completion(
-            records=records,
-            lanes=lanes,
-            book=completion_book,
-            mover=Mover(
-                lanes=lanes,
-                book=completion_book,
-                quota=lambda: watch,
-                regions=settings.regions,
-                clock=clock,
-            ),
-            work_bucket=work,
-            models_bucket=storage.bucket(places.models_bucket_name),
-            places=places,
-            max_attempts=settings.max_attempts,
-            clock=clock,
-        )
-        return SimulatedController(
-            records=records, ledger=ledger, submitter=submitter, completion=completion
-        )
-
-    def _book(self, ledger: Ledger) -> LaneBook:
-        return LaneBook(
-            ledger,
             clock=self.clock,
             new_id=self.new_id,
-            rng=random.Random(self._seeds.random()),
+            rngs=(self._rng(), self._rng()),
         )
+
+    def _rng(self) -> random.Random:
+        return random.Random(self._seeds.random())

@@ -15,7 +15,8 @@ from typing import Literal
 import grpc
 from google.api_core import exceptions as google_exceptions
 
-from local.simulated.deployment import SimulatedController, SimulatedDeployment
+from local.simulated.controllers import Controllers
+from local.simulated.deployment import SimulatedDeployment
 from local.vertex.errors import ApiError
 
 Side = Literal["before", "after"]
@@ -64,7 +65,7 @@ class Process:
         self._seen = 0
         self._meanwhile = meanwhile
         self._watch = watch
-        self.controller: SimulatedController = deployment.controller(
+        self.controller: Controllers = deployment.controller(
             before=partial(self._called, "before"), after=partial(self._called, "after")
         )
 
