@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from bench import contenders
 from bench.contenders import Contender, Samples, count_lines, take_turns
 from bench.figures import MIB, Figure, peak_memory, speed
 from bench.processes import ROOT, Failed, Finished, run, run_well
-from bench.report import describe_machine, markdown, table, write_rows, write_section
+from bench.report import describe_machine, table, write_down
 
 # The targets. Speeds are multiples of the peer's, for the same bytes.
 JQ_AT_LEAST = 5.0
@@ -41,8 +40,6 @@ LONG_STRING_MEMORY_BYTES = 200 * MIB
 
 KINDS = ("sharegpt", "chatgpt", "pairs")
 CACHE = ROOT / ".cache/bench"
-OUT = ROOT / "bench/out"
-RESULTS = ROOT / "bench/RESULTS.md"
 
 
 class Void(Exception):
@@ -101,12 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     if is_quick:
         print("--quick: on files this small the start of Python weighs most. Targets are for make")
         print("bench-converter without it; bench/RESULTS.md stays as it is.")
-    write_rows(OUT / f"converter{'-quick' * is_quick}.json", figures, machine)
-    if not is_quick:
-        text = "\n".join(
-            ("\n".join(f"- {line}" for line in machine), "", _NOTES, markdown(figures))
-        )
-        write_section(RESULTS, "converter", text, today=datetime.now(UTC).date())
+    write_down("converter", figures, machine, _NOTES, is_quick=is_quick)
     return 0
 
 

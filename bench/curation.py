@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from bench import contenders
 from bench.contenders import Contender, Samples, take_turns
-from bench.converter import OUT, RESULTS, Corpus, corpus_of, scratch
+from bench.converter import Corpus, corpus_of, scratch
 from bench.figures import MIB, Figure, Spread, peak_memory
 from bench.processes import Failed, run_well
-from bench.report import describe_machine, markdown, table, write_rows, write_section
+from bench.report import describe_machine, show, write_down
 
 # The targets.
 RULES_AT_MOST = 8.0
@@ -55,16 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     except Failed as error:
         print(f"\nNo result. {error}", file=sys.stderr)
         return 1
-    print(f"\n{table(figures)}\n\n{_NOTES}")
-    for figure in figures:
-        if figure.holds is False:
-            print(f"DOES NOT HOLD: {figure.id}: {figure.ours} {figure.unit}; {figure.target}")
-    write_rows(OUT / f"curation{'-quick' * is_quick}.json", figures, machine)
-    if not is_quick:
-        text = "\n".join(
-            ("\n".join(f"- {line}" for line in machine), "", _NOTES, markdown(figures))
-        )
-        write_section(RESULTS, "curation", text, today=datetime.now(UTC).date())
+    show(figures, _NOTES)
+    write_down("curation", figures, machine, _NOTES, is_quick=is_quick)
     return 0
 
 

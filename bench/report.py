@@ -7,10 +7,14 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from bench.figures import Figure
+from bench.processes import ROOT
+
+OUT = ROOT / "bench/out"
+RESULTS = ROOT / "bench/RESULTS.md"
 
 HEADINGS = ("figure", "unit", "ours", "peer", "peer's", "ratio", "target", "holds")
 _NUMBERS = {2, 4, 5}  # columns that are aligned to the right
@@ -69,6 +73,24 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         figure.target or "",
         figure.verdict,
     )
+
+
+def show(figures: Sequence[Figure], notes: str) -> None:
+    """Print the table, what it means, and each target that does not hold."""
+    print(f"\n{table(figures)}\n\n{notes}")
+    for figure in figures:
+        if figure.holds is False:
+            print(f"DOES NOT HOLD: {figure.id}: {figure.ours} {figure.unit}; {figure.target}")
+
+
+def write_down(
+    name: str, figures: Sequence[Figure], machine: Sequence[str], notes: str, *, is_quick: bool
+) -> None:
+    """Write the rows, and unless it was quick the section of RESULTS.md."""
+    write_rows(OUT / f"{name}{'-quick' * is_quick}.json", figures, machine)
+    if not is_quick:
+        text = "\n".join(("\n".join(f"- {line}" for line in machine), "", notes, markdown(figures)))
+        write_section(RESULTS, name, text, today=datetime.now(UTC).date())
 
 
 def write_rows(path: Path, figures: Sequence[Figure], machine: Sequence[str]) -> None:

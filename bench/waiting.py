@@ -14,11 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import partial
 
-from bench.converter import OUT, RESULTS
 from bench.figures import Figure, Spread
-from bench.report import describe_machine, markdown, table, write_rows, write_section
+from bench.report import describe_machine, show, write_down
 from bench.waiting_ours import Waited, wait_through
 from bench.waiting_peers import kueue, nack_per_run, skypilot
 from bench.waiting_trace import Outcome, Trace
@@ -61,16 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     machine = describe_machine({})
     print(*machine, sep="\n", flush=True)
     figures = measure(RUNS[:2] if is_quick else RUNS)
-    print(f"\n{table(figures)}\n\n{_NOTES}")
-    for figure in figures:
-        if figure.holds is False:
-            print(f"DOES NOT HOLD: {figure.id}: {figure.ours} {figure.unit}; {figure.target}")
-    write_rows(OUT / f"waiting{'-quick' * is_quick}.json", figures, machine)
-    if not is_quick:
-        text = "\n".join(
-            ("\n".join(f"- {line}" for line in machine), "", _NOTES, markdown(figures))
-        )
-        write_section(RESULTS, "waiting", text, today=datetime.now(UTC).date())
+    show(figures, _NOTES)
+    write_down("waiting", figures, machine, _NOTES, is_quick=is_quick)
     return 0
 
 
@@ -112,58 +103,49 @@ def measure(counts: Sequence[int]) -> list[Figure]:
 
 
 def _figures(case: Case) -> list[Figure]:
-    ours, name = case.ours, f"{case.runs}"
+    ours, runs = case.ours, case.runs
+    calls = [each.calls_per_hour for each in ours]
+    lost = [each.lost for each in ours]
+    grant = [each.grant_to_first_launch_seconds for each in ours]
+    overtaken = [each.order_inversions for each in ours]
     figures = []
     for peer in case.peers:
-        figures.append(
-            Figure(
-                id=f"waiting.calls.{name}.{_short(peer)}",
-                unit="calls/h",
-                ours=Spread.of([each.calls_per_hour for each in ours]),
-                peer_name=peer.name,
-                peer=Spread.of([peer.calls_per_hour_waiting]),
-                target=f"≤ {CALLS_AN_HOUR} in one region",
-                holds=max(each.calls_per_hour for each in ours) <= CALLS_AN_HOUR,
-            )
-        )
-        figures.append(
-            Figure(
-                id=f"waiting.lost.{name}.{_short(peer)}",
-                unit="runs",
-                ours=Spread.of([each.lost for each in ours]),
-                peer_name=peer.name,
-                peer=Spread.of([peer.lost]),
-                target=f"{LOST} lost",
-                holds=all(each.lost == LOST for each in ours),
-            )
-        )
-        grant = peer.grant_to_first_launch_seconds
-        figures.append(
-            Figure(
-                id=f"waiting.grant.{name}.{_short(peer)}",
-                unit="s",
-                ours=Spread.of([each.grant_to_first_launch_seconds for each in ours]),
-                peer_name=peer.name,
-                peer=None if grant is None else Spread.of([grant]),
-                target="≤ one tick (60 s) of the grant",
-                holds=max(each.grant_to_first_launch_seconds for each in ours) <= TICK_SECONDS,
-            )
-        )
-        figures.append(
-            Figure(
-                id=f"waiting.overtaken.{name}.{_short(peer)}",
-                unit="runs",
-                ours=Spread.of([each.order_inversions for each in ours]),
-                peer_name=peer.name,
-                peer=Spread.of([peer.order_inversions]),
-                target="0: oldest first",
-                holds=all(each.order_inversions == 0 for each in ours),
-            )
-        )
-    figures.append(_alone(f"waiting.storage.{name}", "ops/h", [_operations(w) for w in ours]))
-    figures.append(_alone(f"waiting.storage.{name}.month", "$", [_dollars(w) for w in ours]))
-    figures.append(_alone(f"waiting.cpu.{name}", "ms/pass", [w.cpu_ms_per_pass for w in ours]))
+        beside = partial(_beside, peer, runs)
+        few, soon = max(calls) <= CALLS_AN_HOUR, max(grant) <= TICK_SECONDS
+        figures += [
+            beside("calls", "calls/h", calls, peer.calls_per_hour_waiting, few,
+                   f"≤ {CALLS_AN_HOUR} in one region"),
+            beside("lost", "runs", lost, peer.lost, set(lost) == {LOST}, f"{LOST} lost"),
+            beside("grant", "s", grant, peer.grant_to_first_launch_seconds, soon,
+                   "≤ one tick (60 s) of the grant"),
+            beside("overtaken", "runs", overtaken, peer.order_inversions, not any(overtaken),
+                   "0: oldest first"),
+        ]  # fmt: skip
+    figures.append(_alone(f"waiting.storage.{runs}", "ops/h", [_operations(w) for w in ours]))
+    figures.append(_alone(f"waiting.storage.{runs}.month", "$", [_dollars(w) for w in ours]))
+    figures.append(_alone(f"waiting.cpu.{runs}", "ms/pass", [w.cpu_ms_per_pass for w in ours]))
     return figures
+
+
+def _beside(
+    peer: Outcome,
+    runs: int,
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    theirs: float | None,
+    holds: bool,
+    target: str,
+) -> Figure:
+    return Figure(
+        id=f"waiting.{name}.{runs}.{_short(peer)}",
+        unit=unit,
+        ours=Spread.of(ours),
+        peer_name=peer.name,
+        peer=None if theirs is None else Spread.of([theirs]),
+        target=target,
+        holds=holds,
+    )
 
 
 def _alone(id_: str, unit: str, values: Sequence[float]) -> Figure:
