@@ -5,20 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from console.connection import Connection
 from tuner.admission import OPEN_LANE, LaneRegion, Place, queue_order
+from tuner.candidates import patience_of, places_of, plan_of
 from tuner.clock import new_id
 from tuner.lane_book import LaneBook
 from tuner.lanes.kinds import KINDS
 from tuner.ledger import UNREADABLE, Ledger, QueueEntry
-from tuner.quota_watch import FACTS, Demand, QuotaFacts, told_by
-from tuner.runs import Run, RunState
+from tuner.quota_watch import FACTS, QuotaFacts, told_by
+from tuner.runs import Run
 from tuner.snapshot import Snapshot
 from tuner.spending import PAUSED, DailySpend, Paused, spend_name
-
-QUEUED = frozenset({RunState.REQUESTED, RunState.WAITING})
 
 #: As in `tuner.settings`, where nothing else is known.
 _REGION = "us-central1"
@@ -47,37 +46,24 @@ class Known:
     @property
     def queue(self) -> list[QueueEntry]:
         """The runs that a pass would consider, in its order."""
-        waiting = [
-            e
-            for e in self.entries
-            if e.state in QUEUED and not e.parked and self.now < e.deadline_at
-        ]
+        waiting = [e for e in self.entries if e.is_queued and self.now < e.deadline_at]
         return sorted(waiting, key=lambda entry: queue_order(entry, self.now))
 
     def places_of(self, run: Run) -> list[Place]:
         """Where a run may go, in its order of preference, as a pass sees it."""
         request = run.request
-        return [
-            Place(
-                lane=lane,
-                region=region,
-                needs=KINDS[lane].needs,
-                known=self.lanes.get((lane, region), OPEN_LANE),
-                move_on_after=timedelta(seconds=request.move_on_after.get(lane, 0)),
-            )
-            for lane in request.lanes
-            if lane in KINDS
-            for region in request.regions or self.regions
-        ]
+        return places_of(
+            patience_of(request),
+            request.regions or self.regions,
+            needs=lambda lane: KINDS[lane].needs if lane in KINDS else None,
+            known=lambda lane, region: self.lanes.get((lane, region), OPEN_LANE),
+        )
 
     def snapshot_for(self, run: Run, places: Iterable[Place]) -> Snapshot:
         """Limits and increases as they were last read; use as the run's own reason tells it."""
         if self.facts is None:
             return Snapshot(limits={})
-        plan = [
-            Demand(region=p.region, needs=p.needs, machine="", preset=run.request.preset)
-            for p in places
-        ]
+        plan = plan_of(places, run.request.preset, lambda lane: KINDS[lane].words)
         return told_by(self.facts, [plan], contact=self.contact)
 
 

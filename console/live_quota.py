@@ -10,7 +10,7 @@ import msgspec
 from console.connection import Connection
 from console.known import Known
 from tuner import clients
-from tuner.increases import preference_of
+from tuner.increases import preferences_of
 from tuner.lanes.kinds import KINDS
 from tuner.quota import facts_of, use_of_jobs
 from tuner.quota_watch import QuotaFacts
@@ -34,11 +34,7 @@ def read_now(connection: Connection, known: Known) -> tuple[QuotaFacts, dict[tup
         metrics=tuple(sorted(metrics)),
         regions=regions,
         quotas=facts_of(api.quota_infos(), metrics, regions),
-        preferences=tuple(
-            preference_of(resource)
-            for resource in api.preferences()
-            if resource.service == "aiplatform.googleapis.com"
-        ),
+        preferences=preferences_of(api.preferences()),
     )
     use = {}
     for region in regions:

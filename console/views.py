@@ -13,7 +13,7 @@ from rich.table import Table
 from console.audit import Note, history_of
 from tuner.accounts import AttemptSummary, Summary
 from tuner.clock import human_duration
-from tuner.runs import Attempt, Model, Run, RunState
+from tuner.runs import QUEUED, Attempt, Model, Run, RunState
 
 _COLOURS = {
     RunState.SUCCEEDED: "green",
@@ -60,7 +60,7 @@ def _next_look(run: Run, now: datetime) -> str:
     else:
         form = "%H:%M:%S" if check.date() == now.date() else "%Y-%m-%d %H:%M:%S"
         text = f"next check {check:{form}} UTC"
-    if run.state in {RunState.REQUESTED, RunState.WAITING}:
+    if run.state in QUEUED:
         text += f", gives up {run.deadline_at:%Y-%m-%d %H:%M} UTC"
     return text
 

@@ -9,13 +9,13 @@ import msgspec
 from console.audit import note
 from console.connection import Connection
 from console.errors import UsageError
-from console.known import QUEUED, book_of, facts_of, lanes_in, regions_of
+from console.known import book_of, facts_of, lanes_in, regions_of
 from console.operations import change_run
 from tuner.admission import OPEN_LANE
 from tuner.clock import new_id
 from tuner.ledger import Ledger
 from tuner.quota_watch import forget_limits
-from tuner.runs import Run
+from tuner.runs import QUEUED, Run
 
 _TRIES = 5
 

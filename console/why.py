@@ -8,13 +8,13 @@ from datetime import datetime
 import msgspec
 
 from console.following import Progress
-from console.known import QUEUED, Known
+from console.known import Known
 from console.lane_words import PlaceStands, at, stands_of, tried_again_at, with_use_of
 from console.why_advice import advice, jobs_url
 from tuner.admission import TICK, Admit, Decision, Reject, Wait, decide_run
 from tuner.clock import human_duration
 from tuner.launching import cost_in_words
-from tuner.runs import Run, RunState
+from tuner.runs import QUEUED, Run, RunState
 
 _NEXT_TICK = "at the next tick (each minute)"
 

@@ -141,6 +141,15 @@ def preference_of(resource: Any) -> Preference:
     )
 
 
+def preferences_of(resources: Iterable[Any]) -> tuple[Preference, ...]:
+    """Vertex AI's among a project's preferences."""
+    return tuple(
+        preference_of(resource)
+        for resource in resources
+        if resource.service == "aiplatform.googleapis.com"
+    )
+
+
 def preference_id(quota_id: str, region: str) -> str:
     """The id of our own preference: the same for the same quota and region, for ever."""
     return f"ech0-tuner-{hashlib.sha256(f'{quota_id} {region}'.encode()).hexdigest()[:24]}"

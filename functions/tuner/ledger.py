@@ -28,7 +28,7 @@ from google.cloud import storage
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict, NewerRecord
 from tuner.log import fields
-from tuner.runs import SCHEMA_VERSION, TERMINAL, Run, RunState
+from tuner.runs import QUEUED, SCHEMA_VERSION, TERMINAL, Run, RunState
 from tuner.training_job import decode, encode
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class QueueEntry:
     @cached_property
     def is_queued(self) -> bool:
         """Whether it may be admitted."""
-        return self.state in {RunState.REQUESTED, RunState.WAITING} and not self.parked
+        return self.state in QUEUED and not self.parked
 
     @cached_property
     def told(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from tuner.admission import Admit, Place, decide
-from tuner.candidates import places_of, plan_of
+from tuner.candidates import needs_on, patience_of, places_of, plan_of
 from tuner.clock import Clock, human_duration
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobStatus, Lane
@@ -55,11 +55,10 @@ class Mover:
             return words if stood >= lane.max_wait(run, attempt) + _FLEX_SLACK else None
         request = run.request
         places = places_of(
-            [(lane, request.move_on_after.get(lane, 0)) for lane in request.lanes],
+            patience_of(request),
             request.regions or self._regions,
-            request.preset,
-            catalogue=self._lanes,
-            book=self._book,
+            needs=needs_on(self._lanes, request.preset),
+            known=self._book.read,
         )
         here = (attempt.lane, attempt.region)
         elsewhere = [place for place in places if (place.lane, place.region) != here]
@@ -77,7 +76,7 @@ class Mover:
     def _snapshot(self, run: Run, places: list[Place]) -> Snapshot:
         key = tuple((place.lane, place.region) for place in places)
         if key not in self._snapshots:
-            plan = plan_of(places, run.request.preset, self._lanes)
+            plan = plan_of(places, run.request.preset, lambda lane: self._lanes[lane].machine)
             self._snapshots[key] = self._quota().look([plan], asks=False)
         return self._snapshots[key]
 

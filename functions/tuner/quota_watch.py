@@ -20,7 +20,15 @@ from google.auth.exceptions import GoogleAuthError
 
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict
-from tuner.increases import Ask, Increase, Preference, preference_for, preference_of, standing
+from tuner.increases import (
+    Ask,
+    Increase,
+    Preference,
+    preference_for,
+    preference_of,
+    preferences_of,
+    standing,
+)
 from tuner.ledger import UNREADABLE, Ledger
 from tuner.log import fields
 from tuner.quota import QuotaFact, Vector, facts_of, limits_of, use_of_jobs
@@ -122,13 +130,7 @@ class QuotaWatch:
         """The facts of now, and whether the limits in them may be relied on."""
         now = self._clock()
         listed = _readable("quota preferences", self._api.preferences)
-        preferences = facts.preferences
-        if listed is not None:
-            preferences = tuple(
-                preference_of(resource)
-                for resource in listed
-                if resource.service == "aiplatform.googleapis.com"
-            )
+        preferences = facts.preferences if listed is None else preferences_of(listed)
         # With those that others asked about: the submitter and completion share these facts, and
         # neither may make the other read them again.
         metrics = {metric for plan in plans for demand in plan for metric in demand.needs}

@@ -56,6 +56,9 @@ TRANSITIONS: dict[RunState, frozenset[RunState]] = {
     _S.REJECTED: frozenset({_S.REQUESTED}),
 }
 
+#: States in which a run has no job and may get one.
+QUEUED = frozenset({_S.REQUESTED, _S.WAITING})
+
 #: States that a run ends in; its record lies under `runs/`.
 TERMINAL = frozenset({_S.SUCCEEDED, _S.HELD, _S.FAILED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED})
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from tuner import admission
 from tuner.admission import Place
-from tuner.candidates import places_of, plan_of
+from tuner.candidates import needs_on, places_of, plan_of
 from tuner.clock import Clock, human_duration
 from tuner.dataset.costs import estimate, recipe_of
 from tuner.dataset.receipt import Receipt
@@ -28,7 +28,7 @@ from tuner.places import Places
 from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
 from tuner.requests import TrainingRequest
-from tuner.runs import Run, RunState, Wait
+from tuner.runs import QUEUED, Run, RunState, Wait
 from tuner.snapshot import Snapshot
 from tuner.spending import Spending
 from tuner.training_job import decode
@@ -44,8 +44,6 @@ LEASE = timedelta(minutes=3)
 
 #: What Vertex AI takes: https://cloud.google.com/vertex-ai/docs/quotas
 MAX_LAUNCHES_A_MINUTE = 60
-
-_QUEUED = {RunState.REQUESTED, RunState.WAITING}
 
 
 class Submitter:
@@ -113,10 +111,10 @@ class Submitter:
         for entry in entries:
             if self._clock() >= until:
                 return entry.run_id
-            with isolated(self._ledger, entry, clears=entry.state not in _QUEUED):
+            with isolated(self._ledger, entry, clears=entry.state not in QUEUED):
                 if entry.is_unsettled:
                     self._records.settle(entry)
-                if entry.state in _QUEUED and self._clock() >= entry.deadline_at:
+                if entry.state in QUEUED and self._clock() >= entry.deadline_at:
                     self._expire(entry.run_id)
                 elif entry.parked:
                     continue
@@ -128,7 +126,7 @@ class Submitter:
 
     def _expire(self, run_id: str) -> None:
         stored = self._ledger.read_open(run_id)
-        if stored is None or stored.run.state not in _QUEUED:
+        if stored is None or stored.run.state not in QUEUED:
             return
         run = stored.run
         lane = next((self._lanes[x] for x in run.request.lanes if x in self._lanes), None)
@@ -184,10 +182,12 @@ class Submitter:
         return places_of(
             zip(entry.lanes, patience, strict=True),
             entry.regions or self._regions,
-            entry.preset,
-            catalogue=self._lanes,
-            book=self._book,
+            needs=needs_on(self._lanes, entry.preset),
+            known=self._book.read,
         )
+
+    def _machine(self, lane: str) -> str:
+        return self._lanes[lane].machine
 
     def _snapshot(self, entries: Iterable[QueueEntry]) -> Snapshot:
         """One look at the project's quota for every kind of run in the queue."""
@@ -198,7 +198,7 @@ class Submitter:
             for place in found
             if place.known.last_refused_at is not None
         ]
-        plans = [plan_of(found, preset, self._lanes) for found, preset in places]
+        plans = [plan_of(found, preset, self._machine) for found, preset in places]
         return self._quota().look(plans, refused_at=max(refused, default=None))
 
     def _waits(self, shapes: Mapping[str, QueueEntry], snapshot: Snapshot) -> dict[str, str]:
@@ -223,7 +223,7 @@ class Submitter:
             self._wait(entry, decision.reason, decision)
             return snapshot
         stored = self._ledger.read_open(entry.run_id)
-        if stored is None or stored.run.state not in _QUEUED:
+        if stored is None or stored.run.state not in QUEUED:
             return snapshot
         if isinstance(decision, admission.Reject):
             self._refuse(stored, decision.reason)
@@ -280,7 +280,7 @@ class Submitter:
         if entry.state is RunState.WAITING and entry.reason_digest == digest:
             return
         stored = self._ledger.read_open(entry.run_id)
-        if stored is None or stored.run.state not in _QUEUED:
+        if stored is None or stored.run.state not in QUEUED:
             return
         self._records.save(stored, _waiting(stored.run, reason, decision, self._clock()))
 
