@@ -4,6 +4,7 @@ First request by request, then through Google's high-level client, which streams
 connects again by itself.
 """
 
+import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -258,23 +259,26 @@ def test_the_client_has_no_more_messages_at_hand_than_its_flow_control_allows(
     pubsub: PubSub, subscription: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = threading.Lock()
-    at_hand: set[bytes] = set()
-    most_at_hand = 0
-    seen: list[bytes] = []
+    at_hand = most_at_hand = 0
+    handed: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def callback(message: Any) -> None:
-        nonlocal most_at_hand
+        nonlocal at_hand, most_at_hand
         with lock:
-            at_hand.add(message.data)
-            most_at_hand = max(most_at_hand, len(at_hand))
-            at_hand.remove(message.data)
-            seen.append(message.data)
-        message.ack()
+            at_hand += 1
+            most_at_hand = max(most_at_hand, at_hand)
+        handed.put(message)
 
+    seen = []
     flow_control = pubsub_v1.types.FlowControl(max_messages=3)
     pubsub.publish(*numbered(30))
     with subscribed(pubsub, monkeypatch, callback, flow_control=flow_control):
-        wait.until(lambda: len(seen) >= 30)
+        while len(seen) < 30:
+            message = handed.get(timeout=10)
+            seen.append(message.data)
+            with lock:
+                at_hand -= 1
+            message.ack()
     assert sorted(seen, key=int) == [each["data"] for each in numbered(30)]
     assert most_at_hand <= 3
     assert pubsub.pull_now(subscription) == []

@@ -3,14 +3,14 @@
 Google's emulator takes no clock, keeps nothing across a restart and bounds nothing.
 """
 
-import itertools
 import threading
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core import exceptions
+from google.api_core import bidi, exceptions
 from google.cloud import pubsub_v1
 
 from local.pubsub import PubSubServer, streaming
@@ -23,6 +23,8 @@ from support.pubsub_servers import ManualClock, connect, payloads, server_proces
 from support.pubsub_streams import open_stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
+
+throttle = bidi._Throttle
 
 TOPIC = "projects/p/topics/letters"
 SUBSCRIPTION = "projects/p/subscriptions/reader"
@@ -156,7 +158,7 @@ def test_more_streams_than_there_may_be_are_told_to_come_again(
                 with open_stream(pubsub, subscription) as third:
                     assert isinstance(third.wait_for_end(), exceptions.ResourceExhausted)
                 pubsub.acknowledge(subscription, first.received + second.received)
-            wait.until(lambda: server_streams_ended())
+            wait.until(server_streams_ended)
 
 
 def server_streams_ended() -> bool:
@@ -173,25 +175,27 @@ def test_the_client_goes_on_by_itself_after_a_restart(
         seen.append(message.data)
         message.ack()
 
-    with ExitStack() as stack:
-        port = 0
-        for number in itertools.count():
-            with (
-                PubSubServer(tmp_path, port) as server,
-                connect("ours", server.endpoint, "local") as pubsub,
-            ):
-                port = server.port
-                if number == 0:
-                    pubsub.create_topic()
-                    subscription = pubsub.create_subscription()
-                    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.endpoint)
-                    subscriber = stack.enter_context(pubsub_v1.SubscriberClient())
-                    future = subscriber.subscribe(subscription, callback)
-                    stack.callback(future.cancel)
-                pubsub.publish({"data": str(number).encode()})
-                wait.until(lambda count=number + 1: len(seen) >= count)  # type: ignore[misc]
-                if number == 1:
-                    future.cancel()
-                    future.result(timeout=10)
-                    break
-    assert seen == [b"0", b"1"]
+    # The client tries five times at once and then pauses for ten seconds.
+    monkeypatch.setattr(
+        bidi, "_Throttle", lambda access_limit, time_window: throttle(1, timedelta(seconds=0.1))
+    )
+    with ExitStack() as clients:
+        with (
+            PubSubServer(tmp_path) as server,
+            connect("ours", server.endpoint, "local") as pubsub,
+        ):
+            pubsub.create_topic()
+            subscription = pubsub.create_subscription()
+            monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.endpoint)
+            subscriber = clients.enter_context(pubsub_v1.SubscriberClient())
+            future = subscriber.subscribe(subscription, callback)
+            pubsub.publish({"data": b"before"})
+            wait.until(lambda: seen == [b"before"])
+        with (
+            PubSubServer(tmp_path, server.port) as server,
+            connect("ours", server.endpoint, "local") as pubsub,
+        ):
+            pubsub.publish({"data": b"after"})
+            wait.until(lambda: seen == [b"before", b"after"])
+            future.cancel()
+            future.result(timeout=10)
