@@ -219,7 +219,6 @@ def test_a_seek_needs_a_target_and_a_subscription_that_exists(pubsub: PubSub) ->
 
 
 def test_a_snapshot_of_another_topic_is_refused(pubsub: PubSub) -> None:
-    """One that is made again with the name of a deleted one is another, too."""
     topic = pubsub.create_topic()
     pubsub.create_topic("other")
     snapshot = pubsub.create_snapshot(pubsub.create_subscription())
@@ -228,6 +227,16 @@ def test_a_snapshot_of_another_topic_is_refused(pubsub: PubSub) -> None:
     pubsub.publisher.delete_topic(topic=topic)
     with pytest.raises(exceptions.FailedPrecondition):
         pubsub.seek(pubsub.subscription_name(), snapshot)
+
+
+def test_a_topic_made_again_with_a_deleted_ones_name_is_another(pubsub: PubSub) -> None:
+    pubsub.skip_known_difference("topic_made_again")
+    topic = pubsub.create_topic()
+    snapshot = pubsub.create_snapshot(pubsub.create_subscription())
+    pubsub.publisher.delete_topic(topic=topic)
+    pubsub.create_topic()
+    with pytest.raises(exceptions.FailedPrecondition):
+        pubsub.seek(pubsub.create_subscription("later"), snapshot)
 
 
 # What is accepted

@@ -5,7 +5,7 @@ Google's emulator takes no clock and keeps nothing across a restart.
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,23 @@ def test_a_topic_keeps_messages_as_long_as_it_says(pubsub: PubSub, clock: Manual
     assert take_all(pubsub, subscription) == [b"new"]
 
 
+def test_what_a_topic_keeps_is_given_up_with_its_retention(
+    pubsub: PubSub, clock: ManualClock
+) -> None:
+    topic = {"name": pubsub.topic_name("keeps"), "message_retention_duration": {"seconds": 600}}
+    pubsub.publisher.create_topic(request=topic)
+    pubsub.publish({"data": b"x"}, topic_id="keeps")
+    pubsub.publisher.update_topic(
+        request={
+            "topic": {"name": topic["name"]},
+            "update_mask": {"paths": ["message_retention_duration"]},
+        }
+    )
+    subscription = pubsub.create_subscription(topic_id="keeps")
+    pubsub.seek(subscription, at(clock.now - 60))
+    assert take_all(pubsub, subscription) == []
+
+
 def test_a_topic_made_again_has_nothing_of_its_predecessor(
     pubsub: PubSub, clock: ManualClock
 ) -> None:
@@ -169,13 +186,20 @@ def test_a_seek_parts_messages_at_their_publish_time(pubsub: PubSub, clock: Manu
     pubsub.acknowledge(subscription, received[1:])
     pubsub.seek(subscription, received[1].message.publish_time)
     assert take_all(pubsub, subscription) == [b"2", b"3"]
+    # What counts is the time that the message tells, in whole milliseconds.
+    just_after = received[1].message.publish_time + timedelta(microseconds=200)
+    pubsub.seek(subscription, just_after)
+    assert take_all(pubsub, subscription) == [b"3"]
 
 
 def test_a_seek_leaves_what_stays_unacknowledged_with_its_holder(
     pubsub: PubSub, clock: ManualClock
 ) -> None:
-    subscription = pubsub.create_subscription(retain_acked_messages=True)
-    pubsub.publish({"data": b"held"})
+    pubsub.publisher.create_topic(
+        request={"name": pubsub.topic_name("keeps"), "message_retention_duration": {"seconds": 600}}
+    )
+    subscription = pubsub.create_subscription(topic_id="keeps")
+    pubsub.publish({"data": b"held"}, topic_id="keeps")
     held = pubsub.pull_now(subscription)
     pubsub.seek(subscription, at(clock.now - 60))
     assert pubsub.pull_now(subscription) == []
@@ -238,6 +262,8 @@ def test_a_snapshot_expires_a_week_after_its_oldest_message(
     clock.advance(4 * DAY - 1)
     pubsub.subscriber.get_snapshot(snapshot=snapshot)
     clock.advance(1)
+    with pytest.raises(exceptions.NotFound):
+        pubsub.subscriber.get_snapshot(snapshot=snapshot)
     with pytest.raises(exceptions.NotFound):
         pubsub.seek(subscription, snapshot)
     assert list(pubsub.subscriber.list_snapshots(project=pubsub.project)) == []

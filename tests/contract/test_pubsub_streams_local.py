@@ -139,6 +139,18 @@ def test_a_stream_has_room_again_when_a_lease_ends(tmp_path: Path) -> None:
     assert allowance.held_bytes == sum(allowance.held.values()) > 0
 
 
+def test_a_stream_that_ended_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    with PubSubServer(tmp_path) as server, connect("ours", server.endpoint, "local") as pubsub:
+        pubsub.create_topic()
+        subscription = pubsub.create_subscription()
+        outstanding = server._broker.outstanding
+        with open_stream(pubsub, subscription) as stream:
+            pubsub.publish({"data": b"x"})
+            stream.wait_for(1)
+            assert len(outstanding) == 1
+        wait.until(lambda: len(outstanding) == 0)
+
+
 def test_more_streams_than_there_may_be_are_told_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ GOOGLE_EMULATOR_DIFFERENCES = {
     "topic_retention_told": "Google's emulator does not tell a subscription's topic's retention",
     "retained_at_once": "Google's emulator gives a new subscription what its topic retains unasked",
     "left_stream": "Google's emulator goes on sending to a stream that its client has left",
+    "topic_made_again": "Google's emulator tells topics apart by name, also a deleted one's",
     "expiration_minimum": "Google's emulator accepts expiration policies below a day",
     "exactly_once_push": "Google's emulator accepts exactly-once delivery for push",
     "persistence": "Google's emulator keeps nothing across a restart",
