@@ -269,7 +269,7 @@ def test_the_client_has_no_more_messages_at_hand_than_its_flow_control_allows(
             most_at_hand = max(most_at_hand, at_hand)
         handed.put(message)
 
-    seen = []
+    seen: list[bytes] = []
     flow_control = pubsub_v1.types.FlowControl(max_messages=3)
     pubsub.publish(*numbered(30))
     with subscribed(pubsub, monkeypatch, callback, flow_control=flow_control):
