@@ -6,12 +6,10 @@ from typing import Any
 from local.pubsub import resources
 from local.pubsub.errors import already_exists, invalid_argument, not_found
 from local.pubsub.filter import FilterError, Matcher, compile_filter
+from local.pubsub.pages import page_of
 from local.pubsub.protos import Subscription as SubscriptionClass
 from local.pubsub.protos import SubscriptionProto, Topic, TopicProto, seconds_of
 from local.pubsub.store import Store
-
-_DEFAULT_PAGE_SIZE = 100
-_MAX_PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,10 @@ class Subscription:
     @property
     def retention_seconds(self) -> float:
         return seconds_of(self.proto.message_retention_duration)
+
+    @property
+    def is_exactly_once(self) -> bool:
+        return bool(self.proto.enable_exactly_once_delivery)
 
 
 class Catalog:
@@ -72,6 +74,14 @@ class Catalog:
     def has_topic(self, name: str) -> bool:
         return name in self._topics
 
+    def topics(self) -> list[TopicProto]:
+        return list(self._topics.values())
+
+    def topic_retention_seconds(self, name: str) -> float:
+        """How long a topic itself keeps messages; 0 where it does not, or is no more."""
+        topic = self._topics.get(name)
+        return 0.0 if topic is None else seconds_of(topic.message_retention_duration)
+
     def delete_topic(self, name: str) -> None:
         """Delete a topic; its subscriptions stay and keep what they have."""
         self.topic(name)
@@ -92,7 +102,7 @@ class Catalog:
         self, project: str, page_size: int, page_token: str
     ) -> tuple[list[TopicProto], str]:
         names = [name for name in self._topics if name.startswith(f"{project}/topics/")]
-        page, next_page_token = _page(names, page_size, page_token)
+        page, next_page_token = page_of(names, page_size, page_token)
         return [self._topics[name] for name in page], next_page_token
 
     def list_topic_subscriptions(
@@ -100,7 +110,7 @@ class Catalog:
     ) -> tuple[list[str], str]:
         self.topic(topic)
         names = [subscription.name for subscription in self.subscriptions_of(topic)]
-        return _page(names, page_size, page_token)
+        return page_of(names, page_size, page_token)
 
     def _save_topic(self, topic: TopicProto) -> TopicProto:
         with self._store.transaction():
@@ -123,7 +133,7 @@ class Catalog:
         self._subscriptions[proto.name] = Subscription(
             id=subscription_id, proto=proto, matches=matches
         )
-        return proto
+        return self.describe(proto)
 
     def update_subscription(self, update: SubscriptionProto, paths: list[str]) -> SubscriptionProto:
         current = self.subscription(update.name)
@@ -136,7 +146,7 @@ class Catalog:
         with self._store.transaction():
             self._store.save_subscription(current.id, proto.SerializeToString())
         self._remember(current.id, proto)
-        return proto
+        return self.describe(proto)
 
     def modify_push_config(self, name: str, push_config: Any) -> None:
         update = SubscriptionClass(name=name, push_config=push_config)
@@ -159,8 +169,20 @@ class Catalog:
     ) -> tuple[list[SubscriptionProto], str]:
         prefix = f"{project}/subscriptions/"
         names = [name for name in self._subscriptions if name.startswith(prefix)]
-        page, next_page_token = _page(names, page_size, page_token)
-        return [self._subscriptions[name].proto for name in page], next_page_token
+        page, next_page_token = page_of(names, page_size, page_token)
+        return [self.describe(self._subscriptions[name].proto) for name in page], next_page_token
+
+    def describe(self, proto: SubscriptionProto) -> SubscriptionProto:
+        """A subscription as it is answered: with what its topic keeps."""
+        topic = self._topics.get(proto.topic)
+        if topic is None or not topic.HasField("message_retention_duration"):
+            return proto
+        described = _copy(proto)
+        described.topic_message_retention_duration.CopyFrom(topic.message_retention_duration)
+        return described
+
+    def subscriptions(self) -> list[Subscription]:
+        return list(self._subscriptions.values())
 
     def subscriptions_of(self, topic: str) -> list[Subscription]:
         return [each for each in self._subscriptions.values() if each.proto.topic == topic]
@@ -190,12 +212,3 @@ def _copy(proto: SubscriptionProto) -> SubscriptionProto:
     copy = SubscriptionClass()
     copy.CopyFrom(proto)
     return copy
-
-
-def _page(names: list[str], page_size: int, page_token: str) -> tuple[list[str], str]:
-    """One page in order of name; the token is the last name, so that changes skip nothing."""
-    if page_size < 0:
-        raise invalid_argument("page_size must not be negative.")
-    size = min(page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
-    rest = sorted(name for name in names if name > page_token)
-    return rest[:size], rest[size - 1] if len(rest) > size else ""

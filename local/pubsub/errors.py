@@ -5,16 +5,22 @@ Exception
 └── StartError    the server cannot start; its text is one sentence for a person
 """
 
+from collections.abc import Iterable, Mapping
+
 import grpc
 
 
 class PubSubError(Exception):
     """A call that is refused with a gRPC status code and a sentence."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(
+        self, code: grpc.StatusCode, message: str, ack_ids: Mapping[str, str] | None = None
+    ) -> None:
+        """With what exactly-once delivery says of single acknowledgement ids, if anything."""
         super().__init__(message)
         self.code = code
         self.message = message
+        self.ack_ids = ack_ids or {}
 
 
 class StartError(Exception):
@@ -49,3 +55,16 @@ def unimplemented(what: str) -> PubSubError:
 
 def unavailable(message: str) -> PubSubError:
     return PubSubError(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def resource_exhausted(message: str) -> PubSubError:
+    return PubSubError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+def lost_leases(ack_ids: Iterable[str]) -> PubSubError:
+    """Exactly-once delivery: these were not settled, since their leases have ended."""
+    return PubSubError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "Some acknowledgement ids are no longer valid.",
+        dict.fromkeys(ack_ids, "PERMANENT_FAILURE_INVALID_ACK_ID"),
+    )

@@ -9,17 +9,19 @@ from google.pubsub_v1 import types
 
 TopicProto: TypeAlias = Any
 SubscriptionProto: TypeAlias = Any
+SnapshotProto: TypeAlias = Any
 MessageProto: TypeAlias = Any
 
 Topic: Any = types.Topic.pb()
 Subscription: Any = types.Subscription.pb()
+Snapshot: Any = types.Snapshot.pb()
 PubsubMessage: Any = types.PubsubMessage.pb()
 ReceivedMessage: Any = types.ReceivedMessage.pb()
 
 
-def seconds_of(duration: Any) -> float:
-    """The length of a protobuf Duration in seconds."""
-    return float(duration.seconds + duration.nanos / 1e9)
+def seconds_of(moment: Any) -> float:
+    """A protobuf Duration in seconds, a Timestamp in Unix seconds."""
+    return float(moment.seconds + moment.nanos / 1e9)
 
 
 def rfc3339(timestamp: Any) -> str:

@@ -14,6 +14,7 @@ DELETED_TOPIC = "_deleted-topic_"
 DEFAULT_ACK_DEADLINE_SECONDS = 10
 DEFAULT_RETENTION_SECONDS = 7 * 86_400
 DEFAULT_EXPIRATION_SECONDS = 31 * 86_400
+MIN_EXPIRATION_SECONDS = 86_400
 DEFAULT_MIN_BACKOFF_SECONDS = 10
 DEFAULT_MAX_BACKOFF_SECONDS = 600
 DEFAULT_MAX_DELIVERY_ATTEMPTS = 5
@@ -36,14 +37,16 @@ MUTABLE_SUBSCRIPTION_FIELDS = frozenset(
         "expiration_policy",
         "dead_letter_policy",
         "retry_policy",
+        "enable_exactly_once_delivery",
     }
 )
+MUTABLE_SNAPSHOT_FIELDS = frozenset({"labels"})
 
 _UNSUPPORTED_TOPIC_FIELDS = ("schema_settings", "ingestion_data_source_settings")
 _UNSUPPORTED_SUBSCRIPTION_FIELDS = ("bigquery_config", "cloud_storage_config", "bigtable_config")
 
 _NAME = re.compile(
-    r"projects/(?P<project>[^/]+)/(?P<collection>topics|subscriptions)"
+    r"projects/(?P<project>[^/]+)/(?P<collection>topics|subscriptions|snapshots)"
     r"/(?!goog)(?P<id>[A-Za-z][A-Za-z0-9\-_.~+%]{2,254})"
 )
 
@@ -77,7 +80,10 @@ def complete_subscription(subscription: SubscriptionProto) -> None:
     check_name(subscription.name, "subscriptions")
     _refuse_unsupported(subscription)
     _check_endpoint(subscription.push_config.push_endpoint)
+    if subscription.enable_exactly_once_delivery and subscription.push_config.push_endpoint:
+        raise invalid_argument("A push subscription cannot have exactly-once delivery.")
     subscription.push_config.SetInParent()
+    subscription.ClearField("topic_message_retention_duration")  # the topic's, in answers only
 
     if subscription.ack_deadline_seconds == 0:
         subscription.ack_deadline_seconds = DEFAULT_ACK_DEADLINE_SECONDS
@@ -88,6 +94,8 @@ def complete_subscription(subscription: SubscriptionProto) -> None:
     _check_retention(subscription.message_retention_duration)
     if not subscription.HasField("expiration_policy"):
         subscription.expiration_policy.ttl.seconds = DEFAULT_EXPIRATION_SECONDS
+    if subscription.expiration_policy.HasField("ttl"):  # without one it never expires
+        _check_expiration(subscription.expiration_policy.ttl)
     if subscription.HasField("retry_policy"):
         _complete_retry_policy(subscription.retry_policy)
     if subscription.HasField("dead_letter_policy"):
@@ -100,8 +108,6 @@ def _refuse_unsupported(subscription: SubscriptionProto) -> None:
             raise unimplemented(f"the subscription field {field}")
     if subscription.message_transforms:
         raise unimplemented("message transforms")
-    if subscription.enable_exactly_once_delivery:
-        raise unimplemented("exactly-once delivery")
     if subscription.push_config.HasField("no_wrapper"):
         raise unimplemented("unwrapped push")
 
@@ -135,6 +141,11 @@ def _is_loopback(host: str) -> bool:
 def _check_retention(duration: Any) -> None:
     if not 600 <= seconds_of(duration) <= 31 * 86_400:
         raise invalid_argument("message_retention_duration must be 10 minutes to 31 days.")
+
+
+def _check_expiration(ttl: Any) -> None:
+    if seconds_of(ttl) < MIN_EXPIRATION_SECONDS:
+        raise invalid_argument("expiration_policy.ttl must be at least a day.")
 
 
 def _complete_retry_policy(policy: Any) -> None:

@@ -78,9 +78,12 @@ class PubSubServer:
 
     def stop(self) -> None:
         """End all calls and pushes, within about a second; what was stored stays."""
+        # No new call first: a client whose stream ends comes again at once, and one that met the
+        # end of the server would be told CANCELLED, which clients do not try again.
+        calls_ended = self._grpc_server.stop(_STOP_GRACE_SECONDS)
         self._broker.close()
         self._dispatcher.stop()
-        self._grpc_server.stop(_STOP_GRACE_SECONDS).wait()
+        calls_ended.wait()
         with self._broker.changed:
             self._store.close()
 

@@ -8,11 +8,20 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 from google.pubsub_v1 import types
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from local.pubsub.broker import Broker, Delivery
-from local.pubsub.errors import PubSubError, invalid_argument, unavailable, unimplemented
+from local.pubsub.errors import (
+    PubSubError,
+    invalid_argument,
+    lost_leases,
+    unavailable,
+    unimplemented,
+)
 from local.pubsub.protos import Subscription, Topic
-from local.pubsub.streaming import received_message, refuse_push, streaming_pull
+from local.pubsub.replay import Replay
+from local.pubsub.streaming import Streams, received_message, refuse_push
 
 # A pull that finds nothing is answered after this long, or a little before its own deadline.
 _MAX_PULL_WAIT_SECONDS = 20.0
@@ -27,6 +36,8 @@ class PubSubService:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._catalog = broker.catalog
+        self._replay = Replay(broker)
+        self._streams = Streams(broker)
 
     def generic_handlers(self) -> list[Any]:
         """What to hand to `grpc.Server.add_generic_rpc_handlers`; the order matters."""
@@ -60,6 +71,14 @@ class PubSubService:
                 subscriptions=names, next_page_token=token
             )
 
+        def list_topic_snapshots(request: Any, _: Any) -> Any:
+            catalog.topic(request.topic)
+            with self._replay.present_snapshots() as snapshots:
+                names, token = snapshots.page_of_topic(
+                    request.topic, request.page_size, request.page_token
+                )
+            return types.ListTopicSnapshotsResponse.pb()(snapshots=names, next_page_token=token)
+
         def publish(request: Any, _: Any) -> Any:
             message_ids = self._broker.publish(request.topic, request.messages)
             return types.PublishResponse.pb()(message_ids=message_ids)
@@ -78,13 +97,14 @@ class PubSubService:
             ),
             "DeleteTopic": (
                 types.DeleteTopicRequest.pb(),
-                lambda request, _: catalog.delete_topic(request.topic),
+                lambda request, _: self._broker.delete_topic(request.topic),
             ),
             "ListTopics": (types.ListTopicsRequest.pb(), list_topics),
             "ListTopicSubscriptions": (
                 types.ListTopicSubscriptionsRequest.pb(),
                 list_topic_subscriptions,
             ),
+            "ListTopicSnapshots": (types.ListTopicSnapshotsRequest.pb(), list_topic_snapshots),
             "Publish": (types.PublishRequest.pb(), publish),
         }
 
@@ -101,13 +121,17 @@ class PubSubService:
 
         def modify_ack_deadline(request: Any, _: Any) -> None:
             _require_ack_ids(request)
-            broker.modify_ack_deadline(
+            refused = broker.modify_ack_deadline(
                 request.subscription, request.ack_ids, request.ack_deadline_seconds
             )
+            if refused:
+                raise lost_leases(refused)
 
         def acknowledge(request: Any, _: Any) -> None:
             _require_ack_ids(request)
-            broker.acknowledge(request.subscription, request.ack_ids)
+            refused = broker.acknowledge(request.subscription, request.ack_ids)
+            if refused:
+                raise lost_leases(refused)
 
         return {
             "CreateSubscription": (
@@ -116,7 +140,9 @@ class PubSubService:
             ),
             "GetSubscription": (
                 types.GetSubscriptionRequest.pb(),
-                lambda request, _: catalog.subscription(request.subscription).proto,
+                lambda request, _: catalog.describe(
+                    catalog.subscription(request.subscription).proto
+                ),
             ),
             "UpdateSubscription": (
                 types.UpdateSubscriptionRequest.pb(),
@@ -138,6 +164,43 @@ class PubSubService:
             "Pull": (types.PullRequest.pb(), self._pull),
             "Acknowledge": (types.AcknowledgeRequest.pb(), acknowledge),
             "ModifyAckDeadline": (types.ModifyAckDeadlineRequest.pb(), modify_ack_deadline),
+            **self._replay_methods(),
+        }
+
+    def _replay_methods(self) -> Mapping[str, tuple[Any, _Method]]:
+        replay = self._replay
+
+        def seek(request: Any, _: Any) -> Any:
+            replay.seek(request)
+            return types.SeekResponse.pb()()
+
+        def get_snapshot(request: Any, _: Any) -> Any:
+            with replay.present_snapshots() as snapshots:
+                return snapshots.get(request.snapshot).proto
+
+        def update_snapshot(request: Any, _: Any) -> Any:
+            with replay.present_snapshots() as snapshots:
+                return snapshots.update(request.snapshot, list(request.update_mask.paths))
+
+        def delete_snapshot(request: Any, _: Any) -> None:
+            with replay.present_snapshots() as snapshots:
+                snapshots.delete(request.snapshot)
+
+        def list_snapshots(request: Any, _: Any) -> Any:
+            with replay.present_snapshots() as snapshots:
+                page, token = snapshots.page(request.project, request.page_size, request.page_token)
+            return types.ListSnapshotsResponse.pb()(snapshots=page, next_page_token=token)
+
+        return {
+            "Seek": (types.SeekRequest.pb(), seek),
+            "CreateSnapshot": (
+                types.CreateSnapshotRequest.pb(),
+                lambda request, _: replay.create_snapshot(request),
+            ),
+            "GetSnapshot": (types.GetSnapshotRequest.pb(), get_snapshot),
+            "UpdateSnapshot": (types.UpdateSnapshotRequest.pb(), update_snapshot),
+            "DeleteSnapshot": (types.DeleteSnapshotRequest.pb(), delete_snapshot),
+            "ListSnapshots": (types.ListSnapshotsRequest.pb(), list_snapshots),
         }
 
     def _pull(self, request: Any, context: Any) -> Any:
@@ -145,10 +208,9 @@ class PubSubService:
             raise invalid_argument("max_messages must be greater than zero.")
         context.add_callback(self._wake)
         deliveries = self._wait_for_deliveries(request, context)
+        subscription = self._catalog.subscription(request.subscription)
         return types.PullResponse.pb()(
-            received_messages=[
-                received_message(self._broker, request.subscription, each) for each in deliveries
-            ]
+            received_messages=[received_message(subscription, each) for each in deliveries]
         )
 
     def _wait_for_deliveries(self, request: Any, context: Any) -> list[Delivery]:
@@ -201,7 +263,7 @@ class PubSubService:
 
     def _streaming_pull(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         try:
-            yield from streaming_pull(self._broker, requests, context)
+            yield from self._streams.pull(requests, context)
         except (PubSubError, sqlite3.Error) as exc:
             _abort(context, exc)
 
@@ -227,5 +289,19 @@ def _serialize(message: Any) -> bytes:
 
 def _abort(context: Any, error: PubSubError | sqlite3.Error) -> None:
     if isinstance(error, PubSubError):
+        if error.ack_ids:
+            context.abort_with_status(_exactly_once_status(error))
         context.abort(error.code, error.message)
     context.abort(grpc.StatusCode.UNAVAILABLE, f"The state could not be stored: {error}")
+
+
+def _exactly_once_status(error: PubSubError) -> Any:
+    """What Google's clients read the fate of each acknowledgement id from."""
+    reason = error_details_pb2.ErrorInfo(
+        reason="EXACTLY_ONCE_ACKID_FAILURE",
+        domain="pubsub.googleapis.com",
+        metadata=error.ack_ids,
+    )
+    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    status.details.add().Pack(reason)
+    return rpc_status.to_status(status)

@@ -5,56 +5,30 @@ seconds) means: while `leased`, when the lease ends; otherwise, the earliest nex
 """
 
 import contextlib
+import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from local.pubsub.errors import StartError
-
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE topics (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE subscriptions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL
-);
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, publish_time REAL NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX messages_by_time ON messages (publish_time);
-CREATE TABLE deliveries (
-    subscription_id INTEGER NOT NULL REFERENCES subscriptions (id) ON DELETE CASCADE,
-    message_id INTEGER NOT NULL REFERENCES messages (id),
-    ordering_key TEXT NOT NULL,
-    delivery_count INTEGER NOT NULL DEFAULT 0,
-    leased INTEGER NOT NULL DEFAULT 0,
-    due_at REAL NOT NULL,
-    PRIMARY KEY (subscription_id, message_id)
-) WITHOUT ROWID;
-CREATE INDEX deliveries_by_message ON deliveries (message_id);
-CREATE INDEX deliveries_by_key ON deliveries (subscription_id, ordering_key, message_id);
-CREATE INDEX leases ON deliveries (subscription_id, due_at) WHERE leased;
-CREATE TRIGGER forget_settled_message AFTER DELETE ON deliveries
-WHEN NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = OLD.message_id)
-BEGIN
-    DELETE FROM messages WHERE id = OLD.message_id;
-END;
-"""
+from local.pubsub.schema import SCHEMA_VERSION, script_from
 
 # Only the oldest unacknowledged message of an ordering key may be delivered; the empty key is none.
+# The list of the oldest is made once for a query, and is empty where nothing is ordered.
 _IS_FIRST_OF_KEY = """(
-    waiting.ordering_key = '' OR NOT EXISTS (
-        SELECT 1 FROM deliveries AS earlier
-        WHERE earlier.subscription_id = waiting.subscription_id
-          AND earlier.ordering_key = waiting.ordering_key
-          AND earlier.message_id < waiting.message_id
+    ordering_key = '' OR message_id IN (
+        SELECT MIN(message_id) FROM deliveries
+        WHERE subscription_id = :subscription_id AND ordering_key > '' GROUP BY ordering_key
     )
 )"""
 
 
 class StoredDelivery(NamedTuple):
+    """A delivery as its acknowledgement names it: `seek` tells those after a seek from before."""
+
     message_id: int
+    seek: int
     delivery_count: int
 
 
@@ -96,16 +70,17 @@ class Store:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise StartError(f"The state was written by a newer version ({version}).")
-        if version == 0:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )
-        else:
-            # Takes the exclusive lock now rather than at the first publish.
-            self._connection.executescript("BEGIN IMMEDIATE; COMMIT;")
+        # Also where nothing changes: takes the exclusive lock now, not at the first publish.
+        self._connection.executescript(script_from(version))
 
     def close(self) -> None:
         self._connection.close()
+
+    def execute(
+        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> sqlite3.Cursor:
+        """Run one statement on the file: for the neighbours that know more tables."""
+        return self._connection.execute(statement, parameters)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -173,39 +148,58 @@ class Store:
         ).fetchone()
         return bytes(row[0])
 
+    def publish_time(self, message_id: int) -> float:
+        (seconds,) = self._connection.execute(
+            "SELECT publish_time FROM messages WHERE id = ?", (message_id,)
+        ).fetchone()
+        return float(seconds)
+
     # Deliveries
 
     def add_delivery(
-        self, subscription_id: int, message_id: int, ordering_key: str, due_at: float
+        self,
+        subscription_id: int,
+        message_id: int,
+        ordering_key: str,
+        due_at: float,
+        seek: int = 0,
     ) -> None:
         self._connection.execute(
-            "INSERT INTO deliveries (subscription_id, message_id, ordering_key, due_at) "
-            "VALUES (?, ?, ?, ?)",
-            (subscription_id, message_id, ordering_key, due_at),
+            "INSERT INTO deliveries (subscription_id, message_id, ordering_key, due_at, seek) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (subscription_id, message_id, ordering_key, due_at, seek),
         )
 
-    def delete_delivery(self, subscription_id: int, message_id: int, delivery_count: int) -> None:
-        """Forget a delivery, unless it has been delivered again since."""
+    def delete_delivery(self, subscription_id: int, message_id: int) -> None:
         self._connection.execute(
-            "DELETE FROM deliveries "
-            "WHERE subscription_id = ? AND message_id = ? AND delivery_count = ?",
-            (subscription_id, message_id, delivery_count),
+            "DELETE FROM deliveries WHERE subscription_id = ? AND message_id = ?",
+            (subscription_id, message_id),
         )
 
-    def delete_published_before(self, subscription_id: int, publish_time: float) -> None:
-        self._connection.execute(
-            "DELETE FROM deliveries WHERE subscription_id = ? "
-            "AND message_id IN (SELECT id FROM messages WHERE publish_time < ?)",
-            (subscription_id, publish_time),
-        )
+    def has_delivery(self, subscription_id: int, delivery: StoredDelivery) -> bool:
+        """Whether it is unacknowledged, and was not delivered again since."""
+        row = self._connection.execute(
+            "SELECT 1 FROM deliveries WHERE subscription_id = ? AND message_id = ? "
+            "AND seek = ? AND delivery_count = ?",
+            (subscription_id, *delivery),
+        ).fetchone()
+        return row is not None
 
-    def deliverable(self, subscription_id: int, now: float, limit: int) -> list[StoredDelivery]:
-        """What may be delivered now, oldest first."""
+    def is_leased(self, subscription_id: int, delivery: StoredDelivery) -> bool:
+        row = self._connection.execute(
+            "SELECT 1 FROM deliveries WHERE subscription_id = ? AND message_id = ? "
+            "AND seek = ? AND delivery_count = ? AND leased",
+            (subscription_id, *delivery),
+        ).fetchone()
+        return row is not None
+
+    def waiting(self, subscription_id: int, now: float, limit: int) -> list[StoredDelivery]:
+        """What may be delivered now, oldest first; the count is of deliveries so far."""
         rows = self._connection.execute(
-            "SELECT message_id, delivery_count FROM deliveries AS waiting "
-            f"WHERE subscription_id = ? AND NOT leased AND due_at <= ? AND {_IS_FIRST_OF_KEY} "
-            "ORDER BY message_id LIMIT ?",
-            (subscription_id, now, limit),
+            "SELECT message_id, seek, delivery_count FROM deliveries "
+            "WHERE subscription_id = :subscription_id AND NOT leased AND due_at <= :now "
+            f"AND {_IS_FIRST_OF_KEY} ORDER BY message_id LIMIT :limit",
+            {"subscription_id": subscription_id, "now": now, "limit": limit},
         )
         return [StoredDelivery(*row) for row in rows]
 
@@ -216,14 +210,6 @@ class Store:
             "WHERE subscription_id = ? AND message_id = ?",
             (expires_at, subscription_id, message_id),
         )
-
-    def is_leased(self, subscription_id: int, message_id: int, delivery_count: int) -> bool:
-        row = self._connection.execute(
-            "SELECT 1 FROM deliveries WHERE subscription_id = ? AND message_id = ? "
-            "AND delivery_count = ? AND leased",
-            (subscription_id, message_id, delivery_count),
-        ).fetchone()
-        return row is not None
 
     def extend_lease(self, subscription_id: int, message_id: int, expires_at: float) -> None:
         self._connection.execute(
@@ -247,17 +233,26 @@ class Store:
 
     def expired_leases(self, subscription_id: int, now: float) -> list[StoredDelivery]:
         rows = self._connection.execute(
-            "SELECT message_id, delivery_count FROM deliveries "
+            "SELECT message_id, seek, delivery_count FROM deliveries "
             "WHERE subscription_id = ? AND leased AND due_at <= ? ORDER BY message_id",
             (subscription_id, now),
         )
         return [StoredDelivery(*row) for row in rows]
 
-    def next_due_at(self, subscription_id: int) -> float | None:
-        """When a lease ends or a delivery becomes possible next; None while nothing waits."""
-        row = self._connection.execute(
-            "SELECT MIN(due_at) FROM deliveries AS waiting "
-            f"WHERE subscription_id = ? AND (leased OR {_IS_FIRST_OF_KEY})",
+    def next_lease_end(self, subscription_id: int) -> float:
+        """When the first lease ends; never, where there is none."""
+        (due_at,) = self._connection.execute(
+            "SELECT MIN(due_at) FROM deliveries WHERE subscription_id = ? AND leased",
             (subscription_id,),
         ).fetchone()
-        return None if row[0] is None else float(row[0])
+        return math.inf if due_at is None else float(due_at)
+
+    def next_due_at(self, subscription_id: int) -> float:
+        """When a lease ends or a delivery becomes possible next; never, while nothing waits."""
+        row = self._connection.execute(
+            "SELECT due_at FROM deliveries WHERE subscription_id = :subscription_id "
+            f"AND NOT leased AND {_IS_FIRST_OF_KEY} ORDER BY due_at LIMIT 1",
+            {"subscription_id": subscription_id},
+        ).fetchone()
+        next_delivery = math.inf if row is None else float(row[0])
+        return min(next_delivery, self.next_lease_end(subscription_id))

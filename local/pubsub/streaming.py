@@ -1,5 +1,6 @@
 """Streaming pull: what the high-level subscriber client's `subscribe()` runs on."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -7,13 +8,33 @@ from typing import Any
 from google.pubsub_v1 import types
 
 from local.pubsub.broker import Broker, Delivery
-from local.pubsub.errors import PubSubError, failed_precondition, invalid_argument, unavailable
+from local.pubsub.catalog import Subscription
+from local.pubsub.errors import (
+    PubSubError,
+    failed_precondition,
+    invalid_argument,
+    resource_exhausted,
+    unavailable,
+)
+from local.pubsub.outstanding import Allowance
 from local.pubsub.protos import ReceivedMessage
 
 _StreamingPullResponse: Any = types.StreamingPullResponse.pb()
 
 _MAX_MESSAGES_PER_RESPONSE = 100
-_DEFAULT_MAX_OUTSTANDING = 1000
+
+# Each stream takes two threads. More are asked to come again, so that some are left for the calls
+# that acknowledge what the streams deliver.
+MAX_STREAMS = 96
+
+# May be named by the first request of a stream only.
+_SETTINGS = (
+    "subscription",
+    "client_id",
+    "max_outstanding_messages",
+    "max_outstanding_bytes",
+    "protocol_version",
+)
 
 
 def refuse_push(broker: Broker, name: str) -> None:
@@ -23,10 +44,9 @@ def refuse_push(broker: Broker, name: str) -> None:
             raise failed_precondition("A push subscription cannot be pulled from.")
 
 
-def received_message(broker: Broker, name: str, delivery: Delivery) -> Any:
+def received_message(subscription: Subscription, delivery: Delivery) -> Any:
     """A delivery on the wire; the attempt is told only under a dead letter policy."""
-    with broker.changed:
-        is_counted = broker.catalog.subscription(name).proto.HasField("dead_letter_policy")
+    is_counted = subscription.proto.HasField("dead_letter_policy")
     return ReceivedMessage(
         ack_id=delivery.ack_id,
         message=delivery.message,
@@ -34,19 +54,35 @@ def received_message(broker: Broker, name: str, delivery: Delivery) -> Any:
     )
 
 
-def streaming_pull(broker: Broker, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-    """Answer one stream until the client leaves, the subscription goes or the server closes."""
-    first = next(requests, None)
-    if first is None or not first.subscription:
-        raise invalid_argument("The first request of a stream must name a subscription.")
-    refuse_push(broker, first.subscription)
-    stream = _Stream(broker, first)
-    context.add_callback(stream.end)
-    reader = threading.Thread(
-        target=stream.read, args=(requests,), name="pubsub-stream", daemon=True
-    )
-    reader.start()
-    return stream.responses()
+class Streams:
+    """All open streams of a server."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._open = 0  # under broker.changed
+
+    def pull(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        """Answer one stream until the client leaves, the subscription goes or the server closes."""
+        first = next(requests, None)
+        if first is None:
+            raise invalid_argument("A stream needs a first request.")
+        stream = _Stream(self._broker, first)
+        with self._broker.changed:
+            if self._open >= MAX_STREAMS:
+                raise resource_exhausted(f"{MAX_STREAMS} streams are open already.")
+            self._open += 1
+        try:
+            if not context.add_callback(stream.end):
+                return
+            reader = threading.Thread(
+                target=stream.read, args=(requests,), name="pubsub-stream", daemon=True
+            )
+            reader.start()
+            yield from stream.responses()
+        finally:
+            stream.end()
+            with self._broker.changed:
+                self._open -= 1
 
 
 class _Stream:
@@ -55,19 +91,25 @@ class _Stream:
     def __init__(self, broker: Broker, first: Any) -> None:
         self._broker = broker
         self._name: str = first.subscription
-        self._max_outstanding = first.max_outstanding_messages
-        if self._max_outstanding <= 0:
-            self._max_outstanding = _DEFAULT_MAX_OUTSTANDING
-        self._lease_seconds: float | None = None
-        self._outstanding: set[str] = set()
+        if not self._name:
+            raise invalid_argument("The first request of a stream must name a subscription.")
+        refuse_push(broker, self._name)
+        if not first.stream_ack_deadline_seconds:
+            raise invalid_argument("The first request needs stream_ack_deadline_seconds.")
+        self._allowance = Allowance(
+            max_messages=max(0, first.max_outstanding_messages),
+            max_bytes=max(0, first.max_outstanding_bytes),
+        )
+        self._lease_seconds = 0.0
         self._ended = False
-        self._error: PubSubError | None = None
+        self._error: PubSubError | sqlite3.Error | None = None
         self._apply(first)
 
-    def end(self, error: PubSubError | None = None) -> None:
+    def end(self, error: PubSubError | sqlite3.Error | None = None) -> None:
         with self._broker.changed:
             self._ended = True
             self._error = self._error or error
+            self._broker.outstanding.forget(self._allowance)
             self._broker.changed.notify_all()
 
     def read(self, requests: Iterator[Any]) -> None:
@@ -75,8 +117,11 @@ class _Stream:
         error = None
         try:
             for request in requests:
+                for field in _SETTINGS:
+                    if getattr(request, field):
+                        raise invalid_argument(f"{field} may only be set in the first request.")
                 self._apply(request)
-        except PubSubError as exc:
+        except (PubSubError, sqlite3.Error) as exc:
             error = exc
         except Exception:  # grpc raises a bare Exception when the stream is cancelled
             pass
@@ -84,20 +129,36 @@ class _Stream:
 
     def responses(self) -> Iterator[Any]:
         while deliveries := self._next_deliveries():
-            yield _StreamingPullResponse(
-                received_messages=[
-                    received_message(self._broker, self._name, each) for each in deliveries
-                ]
-            )
+            yield self._response(deliveries)
+
+    def _response(self, deliveries: list[Delivery]) -> Any:
+        with self._broker.changed:
+            subscription = self._broker.catalog.subscription(self._name)
+        return _StreamingPullResponse(
+            received_messages=[received_message(subscription, each) for each in deliveries],
+            subscription_properties={
+                "exactly_once_delivery_enabled": subscription.is_exactly_once,
+                "message_ordering_enabled": subscription.proto.enable_message_ordering,
+            },
+        )
 
     def _apply(self, request: Any) -> None:
+        """Settle and extend; what exactly-once delivery refuses is not told on a stream."""
         if request.stream_ack_deadline_seconds:
+            if not 10 <= request.stream_ack_deadline_seconds <= 600:
+                raise invalid_argument("stream_ack_deadline_seconds must be between 10 and 600.")
             self._lease_seconds = float(request.stream_ack_deadline_seconds)
+        if len(request.modify_deadline_ack_ids) != len(request.modify_deadline_seconds):
+            raise invalid_argument("There must be one deadline for each ack id to modify.")
         if request.ack_ids:
             self._broker.acknowledge(self._name, request.ack_ids)
-        pairs = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=False)
-        for ack_id, seconds in pairs:
-            self._broker.modify_ack_deadline(self._name, [ack_id], seconds)
+        by_seconds: dict[int, list[str]] = {}
+        for ack_id, seconds in zip(
+            request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=True
+        ):
+            by_seconds.setdefault(seconds, []).append(ack_id)
+        for seconds, ack_ids in by_seconds.items():
+            self._broker.modify_ack_deadline(self._name, ack_ids, seconds)
 
     def _next_deliveries(self) -> list[Delivery]:
         """The next deliveries, as soon as there are some; none when the stream has ended."""
@@ -107,19 +168,15 @@ class _Stream:
                 if broker.closed:
                     raise unavailable("The server is stopping.")
                 refuse_push(broker, self._name)
-                self._outstanding = broker.still_leased(self._name, self._outstanding)
-                room = self._max_outstanding - len(self._outstanding)
-                deliveries = (
-                    broker.take(
-                        self._name, min(room, _MAX_MESSAGES_PER_RESPONSE), self._lease_seconds
-                    )
-                    if room > 0
-                    else []
+                deliveries = broker.take(
+                    self._name, _MAX_MESSAGES_PER_RESPONSE, self._lease_seconds, self._allowance
                 )
                 if deliveries:
-                    self._outstanding.update(each.ack_id for each in deliveries)
                     return deliveries
-                broker.wait([self._name])
+                if self._allowance.has_room:
+                    broker.wait([self._name])
+                else:
+                    broker.wait_for_room(self._name)
             if self._error is not None:
                 raise self._error
             return []

@@ -1,14 +1,18 @@
-"""The backends that every contract test of Vertex AI and Cloud Quotas holds for."""
+"""The backends that the contract tests hold for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.pubsub import PubSubServer
 from support import simulated_vertex, vertex_servers
+from support.pubsub_servers import PubSub, connect, google_emulator, google_emulator_jar
 from support.vertex_servers import Clients
 
 OpenVertex = Callable[..., AbstractContextManager[Clients]]
@@ -42,3 +46,29 @@ def threads(vertex_backend: str) -> None:
     """A server that many threads may call."""
     if vertex_backend == "simulated":
         pytest.skip("the simulated Vertex AI is for one thread")
+
+
+@pytest.fixture(scope="session")
+def google_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Google's own Pub/Sub emulator."""
+    jar = google_emulator_jar()
+    if jar is None:
+        pytest.skip("Google's Pub/Sub emulator or java is not installed")
+    with google_emulator(jar, tmp_path_factory.mktemp("emulator") / "log.txt") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["ours", pytest.param("google", marks=pytest.mark.emulator)])
+def pubsub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PubSub]:
+    """A project of its own on our Pub/Sub server, then on Google's emulator."""
+    project_id = f"p-{uuid.uuid4().hex[:12]}"
+    if request.param == "google":
+        endpoint = request.getfixturevalue("google_endpoint")
+        with connect("google", endpoint, project_id) as clients:
+            yield clients
+    else:
+        with (
+            PubSubServer(tmp_path / "state") as server,
+            connect("ours", server.endpoint, project_id) as clients,
+        ):
+            yield clients

@@ -6,10 +6,7 @@ reason (`GOOGLE_EMULATOR_DIFFERENCES`); everything else must hold on both.
 
 import base64
 import threading
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,47 +14,11 @@ from google.api_core import exceptions
 from google.cloud import pubsub_v1
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from local.pubsub import PubSubServer
 from support import wait
-from support.pubsub_servers import (
-    PubSub,
-    PushedRequest,
-    PushEndpoint,
-    connect,
-    google_emulator,
-    google_emulator_jar,
-)
+from support.pubsub_servers import PubSub, PushedRequest, PushEndpoint, payloads
 
 # The flag is the only way to ask what can be delivered at this moment.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
-
-
-@pytest.fixture(scope="session")
-def google_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    jar = google_emulator_jar()
-    if jar is None:
-        pytest.skip("Google's Pub/Sub emulator or java is not installed")
-    with google_emulator(jar, tmp_path_factory.mktemp("emulator") / "log.txt") as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["ours", pytest.param("google", marks=pytest.mark.emulator)])
-def pubsub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PubSub]:
-    project_id = f"p-{uuid.uuid4().hex[:12]}"
-    if request.param == "google":
-        endpoint = request.getfixturevalue("google_endpoint")
-        with connect("google", endpoint, project_id) as clients:
-            yield clients
-    else:
-        with (
-            PubSubServer(tmp_path / "state") as server,
-            connect("ours", server.endpoint, project_id) as clients,
-        ):
-            yield clients
-
-
-def payloads(received: list[Any]) -> list[bytes]:
-    return [each.message.data for each in received]
 
 
 # Topics

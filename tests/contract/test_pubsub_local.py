@@ -40,6 +40,7 @@ from support.pubsub_servers import (
     ServerProcess,
     connect,
     free_port,
+    payloads,
     run_server,
     server_process,
 )
@@ -76,10 +77,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return server, stack.enter_context(connect("ours", server.endpoint, "local"))
 
         yield start
-
-
-def payloads(received: list[Any]) -> list[bytes]:
-    return [each.message.data for each in received]
 
 
 # Surviving a kill
@@ -352,18 +349,13 @@ def test_pushing_off_this_machine_is_refused(pubsub: PubSub, host: str) -> None:
 def test_what_is_not_offered_says_so(pubsub: PubSub) -> None:
     topic = pubsub.create_topic()
     subscription = pubsub.create_subscription()
-    snapshot = f"{pubsub.project}/snapshots/snap"
     policy = iam_policy_pb2.GetIamPolicyRequest(resource=topic)
     with grpc.insecure_channel(pubsub.endpoint) as channel:
         schemas = SchemaServiceClient(transport=SchemaServiceGrpcTransport(channel=channel))
         calls: list[Callable[[], Any]] = [
-            lambda: pubsub.subscriber.create_snapshot(name=snapshot, subscription=subscription),
-            lambda: pubsub.subscriber.seek(
-                request={"subscription": subscription, "snapshot": snapshot}
-            ),
+            lambda: pubsub.publisher.detach_subscription(request={"subscription": subscription}),
             lambda: pubsub.publisher.get_iam_policy(request=policy),
             lambda: list(schemas.list_schemas(parent=pubsub.project)),
-            lambda: pubsub.create_subscription("once", enable_exactly_once_delivery=True),
             lambda: pubsub.publisher.create_topic(
                 request={
                     "name": pubsub.topic_name("typed"),

@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +38,15 @@ GOOGLE_EMULATOR_DIFFERENCES = {
     "ordered_redelivery": "Google's emulator lets a later message of a key pass a nacked one",
     "pull_from_push": "Google's emulator lets a push subscription be pulled from",
     "ack_deadline_minimum": "Google's emulator accepts acknowledgement deadlines below 10 seconds",
+    "stream_flow_control": "Google's emulator sends all there is, whatever a stream can hold",
+    "stream_settings": "Google's emulator lets a stream change its flow control",
+    "update_snapshot": "Google's emulator does not offer UpdateSnapshot",
+    "topic_retention_told": "Google's emulator does not tell a subscription's topic's retention",
+    "retained_at_once": "Google's emulator gives a new subscription what its topic retains unasked",
+    "left_stream": "Google's emulator goes on sending to a stream that its client has left",
+    "topic_made_again": "Google's emulator tells topics apart by name, also a deleted one's",
+    "expiration_minimum": "Google's emulator accepts expiration policies below a day",
+    "exactly_once_push": "Google's emulator accepts exactly-once delivery for push",
     "persistence": "Google's emulator keeps nothing across a restart",
 }
 
@@ -105,8 +115,21 @@ class PubSub:
             ack_deadline_seconds=seconds,
         )
 
+    def seek(self, subscription: str, target: datetime | str) -> None:
+        """Seek to a time, or to a snapshot by name."""
+        field = "snapshot" if isinstance(target, str) else "time"
+        self.subscriber.seek(request={"subscription": subscription, field: target})
+
+    def create_snapshot(self, subscription: str, snapshot_id: str = "before") -> str:
+        name = f"{self.project}/snapshots/{snapshot_id}"
+        return str(self.subscriber.create_snapshot(name=name, subscription=subscription).name)
+
     def nack(self, subscription: str, received: list[Any]) -> None:
         self.set_deadline(subscription, received, 0)
+
+
+def payloads(received: Iterable[Any]) -> list[bytes]:
+    return [each.message.data for each in received]
 
 
 @contextmanager
