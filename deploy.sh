@@ -134,7 +134,6 @@ if [[ $(count_planned create update replace delete) != 0 ]]; then
     say "Nothing was changed."
     exit 1
   fi
-  if [[ -z $DESTROY ]]; then compile_sources; fi
   apply_plan
 fi
 if [[ $DESTROY ]]; then

@@ -100,6 +100,10 @@ apply_plan() {
       channel_name
       command=${command//@CHANNEL@/$CHANNEL}
     fi
+    if [[ $command == 'gcloud functions deploy '* && -z ${COMPILED:-} ]]; then
+      compile_sources
+      COMPILED=yes
+    fi
     if ! run_planned "$command"; then
       printf '\n%s\n\n' "$command" >&2
       sed 's/^/  /' "$LOOK/last-error" >&2
