@@ -85,12 +85,9 @@ check_gcloud
 if [[ $LOOKING ]]; then check_project; fi
 if [[ $DESTROY ]]; then MODE=destroy; fi
 
-DELIVERIES=$("$PYTHON" deploy/wishes.py deliveries "$PROJECT" "$PREFIX")
-RIGHTS=$("$PYTHON" deploy/wishes.py rights "$PROJECT" "$PREFIX" "$NUMBER" "$TUNER_CONTACT" \
-  "$DEPLOY_UPLOADERS")
-PUSH_ACCOUNT=$(rows_of push-account)
 declare -A WISH=()
 stage_sources
+read_wishes
 if [[ $LOOKING ]]; then look; fi
 
 if [[ $MODE == destroy ]]; then
@@ -110,6 +107,7 @@ else
   plan_notifications
   plan_subscriptions
   plan_rights subscription
+  take_rights all
   plan_ticks
   plan_metrics
   plan_job_logs
@@ -123,6 +121,7 @@ for note in "${NOT_LOOKED[@]}"; do
   say "Not looked at: $note" "The plan below is that for an empty project." ""
 done
 print_plan
+if [[ -z $DESTROY ]]; then print_costs; fi
 for note in "${NOTES[@]}"; do say "" "$note"; done
 if [[ $DRY_RUN ]]; then
   say "" "Dry run: nothing was changed."

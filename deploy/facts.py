@@ -1,6 +1,6 @@
 """What gcloud found in a project, as lines that deploy.sh compares with what it wants.
 
-`python deploy/facts.py FOLDER` reads every `KIND@NAME.json` below FOLDER, as look.sh stored gcloud's
+`python deploy/facts.py FOLDER` reads every `KIND@NAME.json` in FOLDER, as look.sh stored gcloud's
 answers, and prints one line a resource: its key, a tab, and what matters of it in fixed words.
 Fields are those of Google's REST APIs. A resource that is otherwise than wanted differs in its
 words; what deploy.sh does not decide does not show.
@@ -27,12 +27,6 @@ def digest(value: Any) -> str:
     """A short hash of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def services(_: str, found: Any) -> Iterator[Fact]:
-    for each in found:
-        name = each.get("config", {}).get("name") or last(each["name"])
-        yield f"api {name}", "enabled"
 
 
 def accounts(_: str, found: Any) -> Iterator[Fact]:
@@ -98,7 +92,8 @@ def subscriptions(_: str, found: Any) -> Iterator[Fact]:
         yield f"source {name}", f"{last(each['topic'])} {each.get('filter', '')}".rstrip()
         yield (
             f"subscription {name}",
-            f"ack={each.get('ackDeadlineSeconds')}s retention={each.get('messageRetentionDuration')}"
+            f"ack={each.get('ackDeadlineSeconds')}s"
+            f" retention={each.get('messageRetentionDuration')}"
             f" expires={expires} endpoint={push.get('pushEndpoint', '')}"
             f" account={token.get('serviceAccountEmail', '')} audience={token.get('audience', '')}"
             f" backoff={retry.get('minimumBackoff', '')}-{retry.get('maximumBackoff', '')}"
@@ -205,7 +200,7 @@ def _mark(description: str) -> str:
 READERS: dict[str, Callable[[str, Any], Iterator[Fact]]] = {
     reader.__name__: reader
     for reader in (
-        services, accounts, policy, buckets, contents, notifications, topics, subscriptions,
+        accounts, policy, buckets, contents, notifications, topics, subscriptions,
         functions, ticks, repositories, images, metrics, sinks, logbuckets, alerts, dashboards,
         channels, budgets, jobs,
     )

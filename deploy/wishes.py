@@ -1,9 +1,10 @@
 """What deploy.sh is to make, read from the one place that decides it, as lines that bash reads.
 
-`python deploy/wishes.py deliveries PROJECT PREFIX` prints ADR 0001's tables: the kind of row, then
-its cells, each ended by a tab. `rights PROJECT PREFIX NUMBER CONTACT UPLOADERS` prints roles.psv with
-whole names: resource, role, member, title and expression of the condition. `hashes STAGED` prints
-the hash of each staged source, and of the lifecycle rules that each bucket is to have.
+`python deploy/wishes.py PROJECT PREFIX NUMBER CONTACT UPLOADERS STAGED` prints rows of cells, a tab
+between them, the kind of row first: ADR 0001's tables (`push-account`, `topic`, `notification`,
+`subscription`, `tick`); `right`, the lines of roles.psv with whole names: resource, role, member,
+title and expression of the condition; `hash`, of each staged source and of the lifecycle rules that
+each bucket is to have.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,14 +93,14 @@ class Deployment:
             return title, " && ".join(f"!{test}" for test in tests)
         return title, " || ".join(tests)
 
-    def rights(self) -> Iterator[tuple[str, str, str, str, str]]:
-        """(resource, role, member, title, expression), written out."""
+    def rights(self) -> Iterator[tuple[str, ...]]:
+        """(`right`, resource, role, member, title, expression), written out."""
         for right in read_rights():
             if right.where == "with TUNER_CONTACT" and not self.contact:
                 continue
             for member in self.members(right.who):
                 resource = self.resource(right.on)
-                yield (resource, right.role, member, *self.condition(right))
+                yield ("right", resource, right.role, member, *self.condition(right))
 
 
 def deliveries(project: str, prefix: str) -> Iterator[tuple[str, ...]]:
@@ -120,7 +122,7 @@ def deliveries(project: str, prefix: str) -> Iterator[tuple[str, ...]]:
 
 
 def cron(every_seconds: int) -> str:
-    """A period as Cloud Scheduler writes it. Raises ValueError for one that a cron line cannot say."""
+    """A period as Cloud Scheduler writes it. Raises ValueError for one that no cron line says."""
     minutes, rest = divmod(every_seconds, 60)
     if rest == 0 and minutes == 1:
         return "* * * * *"
@@ -133,13 +135,13 @@ def cron(every_seconds: int) -> str:
     raise ValueError(f"no cron line says every {every_seconds} s")
 
 
-def hashes(staged: Path) -> Iterator[tuple[str, str]]:
-    """(name of a source, hash), and (`wanted-rules` bucket, hash) in the words of facts.py."""
+def hashes(staged: Path) -> Iterator[tuple[str, ...]]:
+    """Of each source, and of `rules BUCKET` in the words of facts.py."""
     for folder in sorted(staged.iterdir()):
         build = [ROOT / "deploy" / "cloudbuild.yaml"] if folder.name == "trainer" else []
-        yield folder.name, hash_of([folder, *build])
+        yield "hash", folder.name, hash_of([folder, *build])
     for rules in sorted((ROOT / "deploy" / "lifecycle").glob("*.json")):
-        yield f"wanted-rules {rules.stem}", digest(json.loads(rules.read_text())["rule"])
+        yield "hash", f"rules {rules.stem}", digest(json.loads(rules.read_text())["rule"])
 
 
 def hash_of(paths: list[Path]) -> str:
@@ -155,19 +157,12 @@ def hash_of(paths: list[Path]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    what, *rest = arguments
-    rows: Iterator[tuple[str, ...]]
-    if what == "hashes":
-        rows = hashes(Path(rest[0]))
-    elif what == "deliveries":
-        rows = deliveries(*rest)
-    else:
-        project, prefix, number, contact, uploaders = rest
-        rows = Deployment(
-            project=project, prefix=prefix, number=number, contact=contact,
-            uploaders=tuple(filter(None, uploaders.split(","))),
-        ).rights()  # fmt: skip
-    for row in rows:
+    project, prefix, number, contact, uploaders, staged = arguments
+    deployment = Deployment(
+        project=project, prefix=prefix, number=number, contact=contact,
+        uploaders=tuple(filter(None, uploaders.split(","))),
+    )  # fmt: skip
+    for row in chain(deliveries(project, prefix), deployment.rights(), hashes(Path(staged))):
         # bash's `read` takes a run of tabs for one: an empty cell is written as a dash.
         print("\t".join(cell or "-" for cell in row))
     return 0

@@ -93,6 +93,25 @@ plan_right() {
   fi
 }
 
+# A right as facts.py writes it: what on, which role, whose, under which title.
+RIGHT_KEY='^right (project|repository|[a-z]+ [^ ]+) ([^ ]+) ([^ ]+) ?(.*)$'
+declare -A WANTED_RIGHTS=()
+
+# take_rights RESOURCE|all: take every right of our accounts that is not wanted, and what makes a
+# resource everybody's. An earlier release, other settings or a hand may have given it.
+take_rights() {
+  local key ours="^serviceAccount:ech0-[a-z-]+@${PROJECT}[.]"
+  for key in "${!HAVE[@]}"; do
+    if [[ ${WANTED_RIGHTS[$key]:-} || ! $key =~ $RIGHT_KEY ]]; then continue; fi
+    local resource=${BASH_REMATCH[1]} role=${BASH_REMATCH[2]} member=${BASH_REMATCH[3]}
+    local title=${BASH_REMATCH[4]}
+    if [[ $1 != all && $resource != "$1" ]]; then continue; fi
+    if [[ $member =~ $ours || ($resource != project && $member =~ ^all(Authenticated)?Users$) ]]; then
+      plan_right remove "$resource" "$role" "$member" "${title:--}" "${HAVE[$key]}"
+    fi
+  done
+}
+
 # plan_rights KIND...: give the rights on resources of these kinds.
 plan_rights() {
   local resource role member title expression key kind
@@ -100,6 +119,7 @@ plan_rights() {
     for kind in "$@"; do
       if [[ ${resource%% *} != "$kind" ]]; then continue; fi
       key="right $resource $role $member ${title#-}"
+      WANTED_RIGHTS[${key% }]=yes
       if is_there "${key% }" && [[ ${HAVE[${key% }]} == "${expression#-}" ]]; then
         planned unchanged "${key% }" free
       else

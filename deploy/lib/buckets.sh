@@ -14,7 +14,7 @@ plan_buckets() {
       --project="$PROJECT"
     )
     ensure "bucket $PREFIX-$bucket" \
-      "uniform=true public=enforced soft-delete=${SOFT_DELETE_SECONDS}s rules=${WISH["wanted-rules $bucket"]}" \
+      "uniform=true public=enforced soft-delete=${SOFT_DELETE_SECONDS}s rules=${WISH["rules $bucket"]}" \
       "\$0.02 per GB" \
       gcloud storage buckets create "gs://$PREFIX-$bucket" --location="$REGION" "${settings[@]}" -- \
       gcloud storage buckets update "gs://$PREFIX-$bucket" "${settings[@]}"

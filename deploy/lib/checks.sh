@@ -16,10 +16,11 @@ need() {
 
 check_python() {
   local candidate
-  for candidate in "${PYTHON:-}" "$ROOT/.venv/bin/python" python3.11; do
-    if [[ $candidate ]] && "$candidate" -c \
+  for candidate in "${PYTHON[0]:-}" "$ROOT/.venv/bin/python" python3.11; do
+    if [[ $candidate ]] && "$candidate" -S -c \
       'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-      PYTHON=$candidate
+      # Nothing but the standard library is used, so nothing else is looked for.
+      PYTHON=("$candidate" -S)
       return
     fi
   done

@@ -6,9 +6,9 @@ function_url() {
   printf 'https://ech0-%s-%s.%s.run.app' "$1" "$NUMBER" "$REGION"
 }
 
-# Rows of one table of ADR 0001, tab between the cells, an empty cell as `-`.
+# Rows of one kind of what is to be, tab between the cells, an empty cell as `-`.
 rows_of() {
-  grep "^$1"$'\t' <<<"$DELIVERIES" | cut -f2-
+  grep "^$1"$'\t' <<<"$WISHES" | cut -f2-
 }
 
 plan_topics() {
@@ -97,7 +97,7 @@ plan_ticks() {
     )
     ensure "tick $name" \
       "ENABLED $schedule Etc/UTC POST $uri/ type=$TICK_TYPE account=$PUSH_ACCOUNT audience=$uri retries=0 within=180s" \
-      "\$0.10" \
+      "\$0.10 a month" \
       gcloud scheduler jobs create http "$name" --headers="$headers" "${settings[@]}" -- \
       gcloud scheduler jobs update http "$name" --update-headers="$headers" "${settings[@]}"
     if [[ ${HAVE["tick $name"]:-} == PAUSED* ]]; then

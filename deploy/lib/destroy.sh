@@ -93,17 +93,11 @@ plan_destroy_watch() {
 # Rights on what stays: on the project, and on buckets that hold data. The others go with their
 # resource. Afterwards an account of the same name would be another one.
 plan_destroy_rights() {
-  local resource role member title expression key
-  while IFS=$'\t' read -r resource role member title expression; do
-    key="right $resource $role $member ${title#-}"
-    if is_there "${key% }" && { [[ $resource == project ]] || holds_data "$resource"; }; then
-      plan_right remove "$resource" "$role" "$member" "$title" "${HAVE[${key% }]:--}"
-    fi
-  done <<<"$RIGHTS"
-}
-
-holds_data() {
-  [[ $1 == bucket\ * ]] && is_there "contents ${1#* }"
+  local bucket
+  take_rights project
+  for bucket in "${BUCKETS[@]}"; do
+    if is_there "contents $PREFIX-$bucket"; then take_rights "bucket $PREFIX-$bucket"; fi
+  done
 }
 
 plan_destroy_rest() {

@@ -33,8 +33,7 @@ plan_functions() {
   for entry in "${FUNCTIONS[@]}"; do
     read -r name target memory instances at_a_time <<<"$entry"
     local flags=(
-      --gen2 --region="$REGION" --runtime=python311 --source="$STAGED/$name"
-      --entry-point="$target" --trigger-http --no-allow-unauthenticated
+      --gen2 --region="$REGION" --runtime=python311 --entry-point="$target" --trigger-http --no-allow-unauthenticated
       --ingress-settings=internal-only --run-service-account="$(account_email "ech0-$name")"
       --build-service-account="projects/$PROJECT/serviceAccounts/$(account_email ech0-build)"
       --docker-repository="projects/$PROJECT/locations/$REGION/repositories/$REPOSITORY"
@@ -42,10 +41,10 @@ plan_functions() {
       --concurrency="$at_a_time" --set-env-vars="^;^$settings"
     )
     config=$(printf '%s\n' "${flags[*]}" "${WISH[$name]}" | cksum | tr -d ' ')
+    flags+=(--source="$STAGED/$name" --update-labels="ech0-config=$config" --project="$PROJECT")
     ensure "function ech0-$name" \
       "state=ACTIVE account=$(account_email "ech0-$name") ingress=ALLOW_INTERNAL_ONLY config=$config image=$image" \
       "free to 180,000 CPU seconds" \
-      gcloud functions deploy "ech0-$name" "${flags[@]}" --update-labels="ech0-config=$config" \
-      --project="$PROJECT"
+      gcloud functions deploy "ech0-$name" "${flags[@]}"
   done
 }

@@ -4,31 +4,38 @@
 REPOSITORY=ech0
 IMAGE=''
 
-# Copy what is deployed; the image's tag is the hash of what it is built from.
+# Copy what is deployed.
 stage_sources() {
-  "$PYTHON" functions/stage.py "$STAGED" >/dev/null
+  "${PYTHON[@]}" functions/stage.py "$STAGED" >/dev/null
   local name
   for name in converter submitter completion; do
     # Everything in the folder is uploaded, compiled modules too: gcloud leaves nothing out.
     printf '# Nothing is left out.\n' >"$STAGED/$name/.gcloudignore"
   done
-  local key hash
-  while IFS=$'\t' read -r key hash; do WISH["$key"]=$hash; done \
-    < <("$PYTHON" deploy/wishes.py hashes "$STAGED")
+}
+
+# What is to be, from the files that decide it: deliveries, rights, hashes of what is staged. The tag
+# of the image is the hash of what it is built from.
+read_wishes() {
+  local rows key hash
+  rows=$("${PYTHON[@]}" deploy/wishes.py "$PROJECT" "$PREFIX" "$NUMBER" "$TUNER_CONTACT" \
+    "$DEPLOY_UPLOADERS" "$STAGED")
+  WISHES=$rows
+  RIGHTS=$(rows_of right)
+  PUSH_ACCOUNT=$(rows_of push-account)
+  while IFS=$'\t' read -r key hash; do WISH["$key"]=$hash; done < <(rows_of hash)
   IMAGE_TAG=${WISH[trainer]}
 }
 
 # Modules that come compiled start five times sooner. Their names and hashes do not depend on when
 # that was done: "unchecked" ones are taken as they are.
 compile_sources() {
-  local name
-  for name in converter submitter completion; do
-    "$PYTHON" -m compileall -q --invalidation-mode unchecked-hash "$STAGED/$name" >/dev/null
-  done
+  "${PYTHON[@]}" -m compileall -q --invalidation-mode unchecked-hash \
+    "$STAGED/converter" "$STAGED/submitter" "$STAGED/completion" >/dev/null
 }
 
 plan_repository() {
-  ensure "repository $REPOSITORY" DOCKER "\$0.10 per GB; a trainer image has about 7" \
+  ensure "repository $REPOSITORY" DOCKER "\$0.70 a month for 7 GB" \
     gcloud artifacts repositories create "$REPOSITORY" --location="$REGION" \
     --repository-format=docker --description="ech0-tuner: trainer and functions" \
     --project="$PROJECT"

@@ -2,6 +2,7 @@
 # shellcheck shell=bash disable=SC2034 # names are read in the other files
 
 declare -A HAVE=()
+ENABLED=''
 
 # In how many questions gcloud may be busy at a time; each takes a second or two, mostly waiting.
 AT_A_TIME=8
@@ -41,11 +42,11 @@ hear() {
   HAVE=()
   while IFS=$'\t' read -r key words; do
     HAVE[$key]=$words
-  done < <("$PYTHON" "$ROOT/deploy/facts.py" "$LOOK")
+  done < <("${PYTHON[@]}" "$ROOT/deploy/facts.py" "$LOOK")
 }
 
 is_enabled() {
-  [[ ${HAVE["api $1.googleapis.com"]+found} ]]
+  [[ " $ENABLED " == *" $1.googleapis.com "* ]]
 }
 
 # Whether a resource was found.
@@ -56,8 +57,12 @@ is_there() {
 # Look at everything that deploy.sh makes. Without an API there is nothing of its kind.
 look() {
   local in=(--project="$PROJECT") place
-  ask services all gcloud services list --enabled "${in[@]}"
-  hear
+  if ! ENABLED=$(gcloud services list --enabled --format='value(config.name)' "${in[@]}" \
+    2>"$LOOK/error"); then
+    stop "which APIs are enabled cannot be read: $(tail -n 1 "$LOOK/error")" \
+      "Your account needs roles/owner, or what docs/deploy.md lists. Nothing was changed."
+  fi
+  ENABLED=${ENABLED//$'\n'/ }
   ask policy project gcloud projects get-iam-policy "$PROJECT"
   ask buckets all gcloud storage buckets list --raw "${in[@]}"
   if is_enabled iam; then ask accounts all gcloud iam service-accounts list "${in[@]}"; fi

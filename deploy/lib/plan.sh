@@ -55,6 +55,21 @@ count_planned() {
   printf '%s' "$count"
 }
 
+# What stands there costs whether it is used or not: the sum of all costs that are "a month".
+print_costs() {
+  local i cents=0
+  for i in "${!PLAN_COSTS[@]}"; do
+    if [[ ${PLAN_COSTS[i]} =~ ^\$([0-9]+)\.([0-9]{2})\ a\ month ]]; then
+      cents=$((cents + 100 * BASH_REMATCH[1] + 10#${BASH_REMATCH[2]}))
+    fi
+  done
+  # shellcheck disable=SC2016 # the dollars are dollars
+  printf 'It costs about $%d.%02d a month at list price, used or not; then what is stored ($0.02 a GB)\n' \
+    $((cents / 100)) $((cents % 100))
+  printf 'and trained (jobs started on one UTC day: $%s at most, as estimated). See docs/costs.md.\n' \
+    "${TUNER_DAILY_CAP_USD:-50}"
+}
+
 print_plan() {
   local i
   for i in "${!PLAN_ACTIONS[@]}"; do

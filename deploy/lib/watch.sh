@@ -58,7 +58,7 @@ plan_alerts() {
   for file in "$WATCH"/alerts/*.json; do
     name=$(basename "$file" .json)
     render "alerts/$name.json"
-    ensure "alert $name" "$RENDERED_HASH${channel:+ }$channel" "\$1.50 per condition" \
+    ensure "alert $name" "$RENDERED_HASH${channel:+ }$channel" "\$1.50 a month" \
       gcloud alpha monitoring policies create --policy-from-file="$RENDERED" "${create[@]}" \
       --project="$PROJECT" -- \
       gcloud alpha monitoring policies update "${HAVE["alert-name $name"]:-}" \

@@ -1,8 +1,8 @@
-"""A Google Cloud project as gcloud shows it: what commands make, in the shapes of Google's REST APIs.
+"""A Google Cloud project as gcloud shows it: what commands make, in the shapes of Google's APIs.
 
-It refuses what Google refuses: a thing that is there already or is not there, a right for an account
-that does not exist, anything of an API that is not enabled. So an order that only works on paper
-does not work here.
+It refuses what Google refuses: a thing that is there already or is not there, a right for an
+account that does not exist, anything of an API that is not enabled. So an order that only works on
+paper does not work here.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ class FakeProject:
 
     def must_exist(self, member: str) -> None:
         kind, _, email = member.partition(":")
-        if kind == "serviceAccount" and email not in self.of("account") | dict.fromkeys(self.agents):
+        if kind == "serviceAccount" and email not in self.of("account") | dict.fromkeys(
+            self.agents
+        ):
             raise Refused(f"INVALID_ARGUMENT: service account {email} was not made")
 
     def _policy(self, kind: str, verb: str, name: str, command: Command) -> str:
@@ -132,7 +134,10 @@ class FakeProject:
         if verb == "get-iam-policy":
             return _text({"bindings": bindings, "etag": "BwX"})
         condition = command.flag("condition", "None")
-        binding: dict[str, Any] = {"role": command.flag("role"), "members": [command.flag("member")]}
+        binding: dict[str, Any] = {
+            "role": command.flag("role"),
+            "members": [command.flag("member")],
+        }
         if condition != "None":
             expression, _, title = condition.removeprefix("expression=").rpartition(",title=")
             binding["condition"] = {"title": title, "expression": expression}
@@ -213,7 +218,7 @@ def _describe_billing(project: FakeProject, *_: Any) -> str:
 
 @handles("services list")
 def _services(project: FakeProject, *_: Any) -> Any:
-    return [{"config": {"name": name}} for name in sorted(project.enabled)]
+    return "\n".join(sorted(project.enabled))
 
 
 @handles("services enable")
@@ -283,7 +288,7 @@ def _remove(project: FakeProject, names: tuple[str, ...], *_: Any) -> str:
     return ""
 
 
-@handles("storage ls")
+@handles("storage objects list")
 def _objects(project: FakeProject, names: tuple[str, ...], *_: Any) -> Any:
     count = project.objects.get(names[0].removeprefix("gs://").partition("/")[0], 0)
     return [{"url": f"object-{number}"} for number in range(count)]

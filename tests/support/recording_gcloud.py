@@ -45,6 +45,8 @@ class RecordingGcloud:
     project: FakeProject = field(default_factory=FakeProject)
     commands: list[list[str]] = field(default_factory=list)
     fail_after: int | None = None
+    #: First words of commands that are refused.
+    unreadable: list[str] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, arguments: list[str], at: Path) -> tuple[int, str]:
@@ -55,6 +57,8 @@ class RecordingGcloud:
                 if self.fail_after == 0:
                     return 1, "ERROR: simulated outage\n"
                 self.fail_after -= 1
+            if self.unreadable and arguments[: len(self.unreadable)] == self.unreadable:
+                return 1, "ERROR: PERMISSION_DENIED: you may not look at this\n"
             try:
                 return 0, self.project.answer(arguments, at)
             except Refused as error:
@@ -72,7 +76,8 @@ class RecordingGcloud:
         self.commands.clear()
         return subprocess.run(
             [str(ROOT / "deploy.sh"), "--project", self.project.project, *arguments],
-            capture_output=True, text=True, check=False, timeout=120, input=answers, cwd=self.folder,
+            capture_output=True, text=True, check=False, timeout=120, input=answers,
+            cwd=self.folder,
             env={
                 "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
                 "HOME": str(self.folder),
