@@ -24,10 +24,10 @@ soak_tests := $(wildcard tests/soak/test_*.py)
 benchmarks := bench-converter bench-curation bench-waiting
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
-product_code := $(call with_python,functions/tuner console local bench) $(wildcard functions/*/main.py)
+product_code := $(call with_python,functions/tuner console local bench deploy) $(wildcard functions/*/main.py)
 test_code := $(call with_python,$(filter-out $(trainer_tests),$(wildcard tests/*)))
 trainer_code := $(call with_python,trainer_image $(trainer_tests))
-shell_scripts := $(wildcard *.sh .ci/run */*.sh)
+shell_scripts := $(wildcard *.sh .ci/run */*.sh */*/*.sh)
 
 .PHONY: help
 help: ## print this list
