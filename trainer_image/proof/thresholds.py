@@ -22,6 +22,11 @@ THIN_UNITS = 30
 #: A fold's group, or a session, with a greater part of the pairs than this would be a fold of its
 #: own; the pair is the unit then, as in the dataset's own split.
 MAX_GROUP_SHARE = 0.25
+#: More held-out pairs than these make no better verdict, and cost time on a rented machine.
+MAX_GATE_PAIRS = 300
+#: The epoch is chosen on this part of a fold's training pairs, and on no fewer pairs than that.
+INNER_SHARE = 0.12
+MIN_INNER_PAIRS = 3
 #: Two-sided, of every interval.
 CONFIDENCE = 0.95
 RESAMPLES = 2000
