@@ -18,6 +18,7 @@ from tuner.training_job import Artifact, Sample, Samples, encode
 ADAPTER_NAME = "adapter/adapter_model.safetensors"
 CONFIG_NAME = "adapter/adapter_config.json"
 SAMPLES_NAME = "samples.json"
+PROOF_NAME = "proof.json"
 METRICS_NAME = "metrics.jsonl"
 
 JSON = "application/json"
