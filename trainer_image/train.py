@@ -92,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
 def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result:
     """Everything between the election and the result. Raises whatever goes wrong."""
     metrics_uri = f"{options.attempt_uri}/metrics.jsonl"
-    with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
+    with Progress(
+        lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE), usd_per_hour=spec.usd_per_hour
+    ) as progress:
         dataset = fetch_dataset(store, spec)  # 3
         settings = settle_settings(spec).for_conversations(  # 4
             [example.replies for example in dataset.train]
@@ -116,7 +118,12 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
             )
 
         before = evaluate("evaluating_before")  # 7
-        progress.enter("training", steps=settings.optimizer_steps(len(loaded.train_rows)))
+        progress.record_eval(recordable(before.loss), step=0)
+        progress.enter(
+            "training",
+            steps=settings.optimizer_steps(len(loaded.train_rows)),
+            tokens=settings.epochs * sum(len(row.input_ids) for row in loaded.train_rows),
+        )
         training_started = progress.seconds
         trained = recipe.train(
             loaded.model,
@@ -129,6 +136,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
         )
         train_seconds = progress.seconds - training_started
         after = evaluate("evaluating_after")  # 8
+        progress.record_eval(recordable(after.loss), step=trained.applied_steps)
         gate = evaluation.judge(before, after)
         log("INFO", "gate", passed=gate.passed, reasons=gate.reasons)
 

@@ -203,6 +203,7 @@ class Launcher:
             result_uri=self._places.work_uri(self._places.result_name(run.run_id, attempt.number)),
             lane=attempt.lane,
             region=attempt.region,
+            usd_per_hour=attempt.usd_per_hour or None,
         )
         name = f"{self._places.attempt_prefix(run.run_id, attempt.number)}/job.json"
         self.work_bucket.blob(name).upload_from_string(

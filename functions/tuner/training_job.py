@@ -67,6 +67,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     #: Where the job was asked for: a restored ledger finds it again by this.
     lane: str = ""
     region: str = ""
+    #: List price of the attempt's machine, for "cost so far"; None when it is not known.
+    usd_per_hour: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
