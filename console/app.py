@@ -24,6 +24,7 @@ from console.check_command import check_command
 from console.config_commands import app as config_app
 from console.connection import connect
 from console.deadletters_commands import app as deadletters_app
+from console.export_command import export_command
 from console.feed import feed_of
 from console.fetching import fetch_model
 from console.following import Changed, Converted, News, follow_run, follow_upload, progress_of
@@ -76,6 +77,7 @@ app.command("memory")(memory_command)
 app.command("train")(train_command)
 app.command("forget")(forget_command)
 app.command("replace")(replace_command)
+app.command("export")(export_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
