@@ -53,6 +53,9 @@ class Placement:
     fp16_autocast: bool
     attention: Literal["eager", "sdpa"]
     activation_checkpointing: bool
+    #: Which of how many processes this one is; each has a device of its own.
+    process: int = 0
+    processes: int = 1
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """What every forward pass runs in, here and while training."""

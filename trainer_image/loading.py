@@ -9,11 +9,11 @@ from typing import Any
 
 import transformers
 
+from adapters import add_adapter
 from base_model import Placement, choose_placement, find_source, load_model, load_tokenizer
 from chat import ChatEncoder, Encoded, encode_all
 from dataset import Dataset
 from logs import log
-from recipe import add_adapter
 from settings import Settings
 from tuner.training_job import BaseModel
 
