@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from console.following import Progress
-from console.visible import visible
 from tuner.clock import human_duration
+from tuner.visible import visible
 
 
 def in_words(progress: Progress) -> str:

@@ -54,7 +54,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "adapter", "completion", "heartbeat", "latest", "moving", "notifications", "passes",
         "presets", "publication", "restoring", "retention", "tensor_file", "verification",
     ),
-    "trainer": ("__init__", "training_job"),
+    "trainer": ("__init__", "page_style", "training_job", "visible"),
 }  # fmt: skip
 
 
