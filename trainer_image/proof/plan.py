@@ -147,16 +147,18 @@ class _Maker:
             group = {number: number for number in everything}
         by_sessions = sessions and len(set(group.values())) >= thresholds.MIN_UNITS
         parts = self._dealt(group, folds)
-        made = [
-            self._fold(number, gate, group, everything)
-            for number, gate in enumerate(parts, start=1)
+        found = [
+            self._fold(number, gate, group, everything) for number, gate in enumerate(parts, 1)
         ]
+        made = [fold for fold in found if fold.train_pairs]
+        if not made:  # next to nothing
+            return self.held_out(thresholds.MAX_GATE_PAIRS)
         style = {pair: fold.number for fold in made for pair in fold.gate}
         return Plan(
             evidence="cross-fit",
             pairs=self._pairs,
             folds=tuple(made),
-            units=group if by_sessions else alone,
+            units={n: (group if by_sessions else alone)[n] for n in style},
             unit_kind="sessions" if by_sessions else "pairs",
             style_fold=style,
         )

@@ -18,7 +18,7 @@ from base_model import Placement
 
 def common_length(rows: Sequence[Sequence[int]], limit: int) -> int:
     """How many first tokens all rows share, `limit` at most."""
-    first, last = min(rows), max(rows)  # what these two share, all share
+    first, last = min(map(list, rows)), max(map(list, rows))  # what these share, all share
     length = 0
     while length < min(limit, len(first), len(last)) and first[length] == last[length]:
         length += 1

@@ -184,16 +184,9 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     tuned_shuffled: float
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured, and what follows from it."""
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was measured."""
 
-    schema_version: int = 1
-    thresholds_version: int
-    verdict: Verdict
-    passed: bool
-    #: Why it is held, or too thin; empty for a pass.
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
     evidence: Evidence
     #: In words: what is judged, the recipe or the adapter.
     judged: str
@@ -210,6 +203,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     #: The persona's own replies, measured in the same way: the yardstick of every arm.
     reference: Speech
     reference_persona: Interval
+    #: Of all pairs that are judged: different replies over replies, and the median of their words.
+    reference_distinct_share: float
+    reference_median_words: float
     drops: tuple[Drop, ...]
     prompt_use: tuple[PromptUse, ...]
     repetition: Repetition
@@ -218,8 +214,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     recall: Recall
     safety: Safety
     folds: tuple[Fold, ...]
-    #: The epoch that the shipped adapter was trained to.
+    #: The epoch that the shipped adapter was trained to, and whether the request ordered it.
     shipped_epoch: int
+    epochs_ordered: bool
     rows: tuple[PairRow, ...]
     side_by_side: tuple[SideBySide, ...]
     seconds: float
@@ -229,3 +226,18 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     def drop(self, against: ArmName) -> Drop:
         return next(drop for drop in self.drops if drop.against == against)
+
+    def use_of_prompt(self, arm: ArmName) -> Interval:
+        return next(use.gain for use in self.prompt_use if use.arm == arm)
+
+
+class Proof(Measured, frozen=True, kw_only=True):
+    """What was measured, and what follows from it."""
+
+    schema_version: int = 1
+    thresholds_version: int
+    verdict: Verdict
+    passed: bool
+    #: Why it is held, or too thin; empty for a pass.
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
