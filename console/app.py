@@ -35,6 +35,7 @@ from console.memory_commands import (
     replace_command,
     train_command,
 )
+from console.mirror_command import mirror_command
 from console.offline import convert_command, formats_command
 from console.operations import find_run, list_runs, request_again, upload_file
 from console.progress_words import in_words
@@ -78,6 +79,7 @@ app.command("train")(train_command)
 app.command("forget")(forget_command)
 app.command("replace")(replace_command)
 app.command("export")(export_command)
+app.command("mirror")(mirror_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)

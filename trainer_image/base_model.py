@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from failures import TrainerError
 from settings import Preset
@@ -136,10 +136,33 @@ def cpu_computes_bf16() -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def stored_quantization(source: Source) -> dict[str, Any] | None:
+    """How a local directory's weights are quantised already; None when they are full weights."""
+    if source.hub_revision is not None:
+        return None
+    config = msgspec.json.decode((Path(source.location) / "config.json").read_bytes(), type=dict)
+    found: dict[str, Any] | None = config.get("quantization_config")
+    return found
+
+
 def load_model(source: Source, placement: Placement) -> Any:
     """The frozen base model on its device."""
     options: dict[str, Any] = {}
-    if placement.nf4:
+    stored = stored_quantization(source)
+    if stored is not None and not placement.nf4:
+        raise TrainerError(
+            FailureKind.BAD_SETTINGS,
+            f"{source.location} holds {source.identity.name} in 4 bits, for which there is no GPU "
+            "here: `tuner mirror` with --plain stores its full weights.",
+        )
+    if stored is not None:
+        # It was quantised once, for every GPU; this one chooses what it computes in.
+        config = AutoConfig.from_pretrained(source.location)
+        dtype = str(placement.dtype).removeprefix("torch.")
+        config.quantization_config = {**stored, "bnb_4bit_compute_dtype": dtype}
+        options["config"] = config
+        options["device_map"] = {"": placement.device}
+    elif placement.nf4:
         from transformers import BitsAndBytesConfig  # needs the GPU requirements
 
         options["quantization_config"] = BitsAndBytesConfig(

@@ -38,7 +38,7 @@ def _metadata(reported: Reported, license_id: str) -> list[str]:
         "base_model_relation: adapter",
         "library_name: peft",
         "pipeline_tag: text-generation",
-        f"license: {json.dumps(license_id)}",
+        f"license: {json.dumps(license_id.lower())}",  # the hub knows SPDX's names so
     ]
     languages = _languages(reported)
     if languages:

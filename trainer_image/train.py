@@ -29,6 +29,7 @@ from google.cloud import storage
 from dataset import fetch_dataset
 from failures import Superseded, classify, where_raised
 from logs import log
+from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
 from progress import CONTENT_TYPE, Progress
 from settings import Settings, resolve_settings
@@ -102,6 +103,7 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")
+        use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
         import evaluation

@@ -13,7 +13,7 @@ from trainer.proof_example import DATASET_ID, REVISION, a_proof, reported
 
 
 def card(**changes: Any) -> str:
-    return model_card(reported(**changes), a_proof(), license_id="apache-2.0")
+    return model_card(reported(**changes), a_proof(), license_id="Apache-2.0")
 
 
 def metadata(text: str) -> dict[str, Any]:
