@@ -64,7 +64,8 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     """(file, name in the staged folder) of a source's own files."""
     if name == "trainer":
         folder = _ROOT / "trainer_image"
-        files = [*folder.glob("*.py"), *folder.glob("presets/*.toml"), *folder.glob("*.txt")]
+        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt")
+        files = [file for pattern in patterns for file in folder.glob(pattern)]
         # The staged folder is the image's build context.
         files += [folder / "Dockerfile", folder / ".dockerignore"]
         return [(file, str(file.relative_to(folder))) for file in sorted(files)]

@@ -19,6 +19,7 @@ from tuner.training_job import Artifact, Sample, Samples, encode
 ADAPTER_NAME = "adapter/adapter_model.safetensors"
 CONFIG_NAME = "adapter/adapter_config.json"
 SAMPLES_NAME = "samples.json"
+PROOF_NAME = "proof.json"
 METRICS_NAME = "metrics.jsonl"
 CARD_NAME = "adapter/README.md"
 REPORT_NAME = "report.html"

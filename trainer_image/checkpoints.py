@@ -14,15 +14,19 @@ import contextlib
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
 from requests.exceptions import RequestException
 
+from failures import TrainerError
 from logs import log
+from stopping import Preempted as Preempted
+from stopping import StopRequest as StopRequest
 from storage_io import ObjectStore
+from tuner.training_job import FailureKind
 
 MANIFEST_NAME = "manifest.json"
 #: The newest, and one more in case that it cannot be read.
@@ -30,42 +34,17 @@ KEPT = 2
 #: Writing checkpoints may take so much of the time at most.
 TIME_SHARE = 0.05
 
+#: What a machine that is lost without a word may cost; one that is taken with notice costs nothing.
+INTERVAL_SECONDS = 300.0
+#: Sets another interval, in seconds; 0 keeps every step.
+INTERVAL_VARIABLE = "TUNER_CHECKPOINT_SECONDS"
+
 _STEP = re.compile(r"/step-(\d{6,})/")
 _TROUBLE = (GoogleAPICallError, RetryError, RequestException)
 
 
-class Preempted(Exception):
-    """The platform asked this process to stop, and the last complete step is kept."""
-
-
 class _Unusable(Exception):
     """Why a checkpoint is passed over."""
-
-
-class StopRequest:
-    """SIGTERM, as the training sees it: between two micro-batches. One for the whole process."""
-
-    def __init__(self) -> None:
-        self._requested = False
-        self._followers = 0
-
-    def request(self) -> bool:
-        """Ask for the stop; whether somebody will follow (if not, end the process at once)."""
-        self._requested = True
-        return self._followers > 0
-
-    @property
-    def requested(self) -> bool:
-        return self._requested
-
-    @contextlib.contextmanager
-    def followed(self) -> Iterator[None]:
-        """While it runs, a stop is left to the caller, who looks at `requested`."""
-        self._followers += 1
-        try:
-            yield
-        finally:
-            self._followers -= 1
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +127,12 @@ class Checkpoints:
         self._save_seconds = 0.0
 
     def due(self) -> bool:
-        """Whether it is time for the next: none is made so often that it slows the training."""
+        """Whether it is time for the next.
+
+        None is made so often that it slows the training, unless every step is asked for.
+        """
+        if not self._interval_seconds:
+            return True
         interval = max(self._interval_seconds, self._save_seconds / TIME_SHARE)
         return self._clock() - self._since >= interval
 
@@ -231,6 +215,36 @@ class Checkpoints:
 
     def _name(self, step: int, name: str) -> str:
         return f"{self._uri}/step-{step:06d}/{name}"
+
+
+def interval_of(environment: Mapping[str, str]) -> float:
+    """The interval between checkpoints. Raises TrainerError (bad_settings)."""
+    text = environment.get(INTERVAL_VARIABLE) or str(INTERVAL_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise TrainerError(
+            FailureKind.BAD_SETTINGS,
+            f"{INTERVAL_VARIABLE} is a number of seconds from 0 on, for example 300",
+        )
+    return seconds
+
+
+def held_conditions(store: ObjectStore, checkpoints_uri: str) -> Conditions | None:
+    """Under which conditions a run's checkpoints, of any stage, were made; None without any.
+
+    What they fix must be chosen before the model is loaded.
+    """
+    try:
+        for uri in store.list(f"{checkpoints_uri.rstrip('/')}/"):
+            if uri.endswith(f"/{MANIFEST_NAME}"):
+                with contextlib.suppress(NotFound, msgspec.DecodeError, UnicodeDecodeError):
+                    return msgspec.json.decode(store.read(uri), type=Manifest).conditions
+    except _TROUBLE as exc:
+        log("WARNING", "checkpoints could not be listed", error=type(exc).__name__)
+    return None
 
 
 def recordable(loss: float) -> float | None:

@@ -148,6 +148,30 @@ class _HashingFile:
         return self._sink.write(chunk)
 
 
+class ReadingStore(ObjectStore):
+    """For processes that only compute: reads what is there, and leaves writing to the first one.
+
+    What would be written is reported as if it had been, as generation 1.
+    """
+
+    def create(self, uri: str, content: bytes, content_type: str) -> StoredObject:
+        """Write nothing."""
+        return _stored(uri, 1, content)
+
+    def write(
+        self, uri: str, content: bytes, content_type: str, *, replacing: int | None = None
+    ) -> StoredObject:
+        """Write nothing."""
+        return _stored(uri, 1, content)
+
+    def beat(self, uri: str, content: bytes, content_type: str) -> None:
+        """Write nothing."""
+
+    def delete(self, uri: str) -> None:
+        """Delete nothing."""
+        self._own(uri)
+
+
 def _stored(uri: str, generation: int, content: bytes) -> StoredObject:
     return StoredObject(
         uri=uri,

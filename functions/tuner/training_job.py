@@ -12,6 +12,7 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
                                  `progressed_at` says when training last got on
     attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
     attempts/<n>/samples.json    replies before and after training, for held-out prompts
+    attempts/<n>/proof.json      everything that the gate measured, with replies side by side
     checkpoints/                 shared by the attempts of a run
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -145,15 +146,25 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int
 
 
+#: A gate's verdict; the first two have passed.
+Verdict = Literal["pass", "pass with warnings", "hold", "too thin"]
+FigureName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$(?!\n)")]
+
+
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the adapter may be promoted, each reason why not, and what to look at all the same.
 
-    A warning is a sentence; it keeps nothing back.
+    A warning is a sentence; it keeps nothing back. Trainers before the proof state no verdict and
+    no figures; docs/proof.md says what each figure is.
     """
 
     passed: bool
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    #: Name → figure: losses in nats per token, shares from 0 to 1; `_low` and `_high` are the ends
+    #: of 95 % intervals.
+    figures: dict[FigureName, float] = {}
 
 
 class BaseModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,8 @@ def a_proof(**changes: Any) -> Proof:
         ),
         reference=speech(),
         reference_persona=interval(0.9),
+        reference_distinct_share=1.0,
+        reference_median_words=21.0,
         drops=tuple(
             Drop(against=name, drop=interval(drop), improved_pairs=40, pairs=42)
             for name, drop in zip(ARMS[:3], (0.84, 0.52, 0.25), strict=True)
@@ -117,6 +119,7 @@ def a_proof(**changes: Any) -> Proof:
             for number in (1, 2)
         ),
         shipped_epoch=3,
+        epochs_ordered=False,
         rows=(
             PairRow(
                 place="train.jsonl line 1", unit=0, fold=1, tokens=20, base=4.0, prompted=3.7,

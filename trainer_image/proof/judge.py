@@ -233,7 +233,8 @@ def gate_figures(proof: Proof) -> dict[str, float]:
     for name, interval in intervals.items():
         for end, value in msgspec.structs.asdict(interval).items():
             figures[name if end == "value" else f"{name}_{end}"] = value
-    return {name: round(float(value), 4) for name, value in figures.items() if math.isfinite(value)}
+    # Unrounded: a lower end just above 0 must not become 0.
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def _nats(interval: Interval) -> str:
