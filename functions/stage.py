@@ -56,7 +56,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "passes", "presets", "progress", "publication", "restoring", "retention", "tensor_file",
         "verification",
     ),
-    "trainer": ("__init__", "training_job"),
+    "trainer": ("__init__", "base_mirror", "page_style", "training_job", "visible"),
 }  # fmt: skip
 
 
