@@ -14,9 +14,9 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
-    "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "events",
-    "ledger", "locks", "log", "parts", "places", "queue_entries", "records", "requests", "runs",
-    "settings", "ticks", "training_job",
+    "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "event_types",
+    "events", "ledger", "locks", "log", "parts", "places", "queue_entries", "records", "requests",
+    "runs", "settings", "ticks", "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",
@@ -53,8 +53,8 @@ LIBRARY: dict[str, tuple[str, ...]] = {
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
         "adapter", "completion", "endings", "heartbeat", "latest", "moving", "notifications",
-        "passes", "presets", "progress", "publication", "restoring", "retention", "tensor_file",
-        "verification",
+        "passes", "presets", "progress", "promotions", "publication", "restoring", "retention",
+        "tensor_file", "verification",
     ),
     "trainer": ("__init__", "training_job"),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -21,11 +22,24 @@ _SAMPLES = "samples.json"
 #: Without these there is nothing to use and nothing to show.
 REQUIRED_ARTIFACTS = (_WEIGHTS, _CONFIG, _SAMPLES)
 #: What may be copied to the models bucket; `run.json` there is completion's own. Nothing that a
-#: loader would unpickle or import has a name here.
-_ARTIFACT_NAMES = frozenset({*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl"})
+#: loader would unpickle or import has a name here. A model card is stored as `adapter/README.md`.
+_ARTIFACT_NAMES = frozenset(
+    {*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl", "report.html", "proof.json"}
+)
+#: What TensorBoard reads; a few, since a trainer that was restarted begins another.
+_EVENT_FILE = re.compile(r"tensorboard/events\.out\.tfevents\.[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+_MAX_EVENT_FILES = 4
 _MAX_RESULT_BYTES = 1 << 20
 #: What is read as a whole.
-_MAX_BYTES = {_CONFIG: 1 << 16, _SAMPLES: 1 << 22}
+_READ_WHOLE = (_CONFIG, _SAMPLES)
+_MAX_BYTES = {
+    _CONFIG: 1 << 16,
+    _SAMPLES: 1 << 22,
+    "adapter/README.md": 1 << 20,
+    "report.html": 8 << 20,
+    "proof.json": 4 << 20,
+}
+_MAX_EVENT_FILE_BYTES = 8 << 20
 #: An adapter of rank 64 for every matrix of a 7B model has 640 MB.
 _MAX_TOTAL_BYTES = 1 << 30
 #: Of reasons and warnings together; they go into the record and its events.
@@ -103,7 +117,8 @@ def check_success(result: Result, run: Run) -> None:
 def _check_names(artifacts: tuple[Artifact, ...]) -> None:
     """The artifacts are what a trainer writes, each once, and not too much together."""
     names = [artifact.name for artifact in artifacts]
-    foreign = [name for name in names if name not in _ARTIFACT_NAMES]
+    event_files = [name for name in names if _EVENT_FILE.fullmatch(name)]
+    foreign = [name for name in names if name not in _ARTIFACT_NAMES and name not in event_files]
     if foreign:
         raise UntrustedResult(f"The result names {len(foreign)} artifacts that no trainer writes.")
     missing = [name for name in REQUIRED_ARTIFACTS if name not in names]
@@ -111,8 +126,11 @@ def _check_names(artifacts: tuple[Artifact, ...]) -> None:
         raise UntrustedResult(f"The result lacks {', '.join(missing)}.")
     if len(set(names)) != len(names):
         raise UntrustedResult("The result names an artifact twice.")
+    if len(event_files) > _MAX_EVENT_FILES:
+        raise UntrustedResult(f"The result names {len(event_files)} files for TensorBoard.")
+    largest = {**_MAX_BYTES, **dict.fromkeys(event_files, _MAX_EVENT_FILE_BYTES)}
     for artifact in artifacts:
-        if artifact.size_bytes > _MAX_BYTES.get(artifact.name, _MAX_TOTAL_BYTES):
+        if artifact.size_bytes > largest.get(artifact.name, _MAX_TOTAL_BYTES):
             raise UntrustedResult(f"{artifact.name} has {artifact.size_bytes} bytes.")
     if sum(artifact.size_bytes for artifact in artifacts) > _MAX_TOTAL_BYTES:
         raise UntrustedResult("The artifacts together are larger than any adapter.")
@@ -175,7 +193,7 @@ def verify(work_bucket: storage.Bucket, prefix: str, result: Result, run: Run) -
     assert result.base_model is not None
     preset = PRESETS[run.request.preset]
     artifacts = {artifact.name: artifact for artifact in result.artifacts}
-    whole = {name: bytearray() for name in _MAX_BYTES}
+    whole = {name: bytearray() for name in _READ_WHOLE}
     for name, content in whole.items():
         check_artifact(work_bucket, prefix, artifacts.pop(name), content.extend)
     check_config(bytes(whole[_CONFIG]), preset, revision=result.base_model.revision)
