@@ -47,8 +47,9 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "sweep",
     ),
     "submitter": (
-        *_COMMON, *_LANES, "queue_alarms", "submission", "launching", "restoring", "spending",
-        *_RECEIPT,
+        *_COMMON, *_LANES, *_RECEIPT,
+        "base_mirror", "launching", "presets", "queue_alarms", "restoring", "spending",
+        "submission",
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
@@ -56,7 +57,7 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "passes", "presets", "progress", "promotions", "publication", "restoring", "retention",
         "tensor_file", "verification",
     ),
-    "trainer": ("__init__", "training_job"),
+    "trainer": ("__init__", "base_mirror", "page_style", "training_job", "visible"),
 }  # fmt: skip
 
 
@@ -64,7 +65,8 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     """(file, name in the staged folder) of a source's own files."""
     if name == "trainer":
         folder = _ROOT / "trainer_image"
-        files = [*folder.glob("*.py"), *folder.glob("presets/*.toml"), *folder.glob("*.txt")]
+        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt")
+        files = [file for pattern in patterns for file in folder.glob(pattern)]
         # The staged folder is the image's build context.
         files += [folder / "Dockerfile", folder / ".dockerignore"]
         return [(file, str(file.relative_to(folder))) for file in sorted(files)]

@@ -42,7 +42,7 @@ def classify(exc: BaseException) -> Failure:
     """The failure that the result document reports for an exception."""
     if isinstance(exc, TrainerError):
         return Failure(kind=exc.kind, message=str(exc)[:2000])
-    if _is_out_of_memory(exc):
+    if is_out_of_memory(exc):
         return Failure(
             kind=FailureKind.OUT_OF_MEMORY,
             message="The memory did not suffice for this micro-batch and row length.",
@@ -65,7 +65,8 @@ def where_raised(exc: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def _is_out_of_memory(exc: BaseException) -> bool:
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether the GPU's memory, or this machine's, did not suffice."""
     if isinstance(exc, MemoryError):
         return True
     torch = sys.modules.get("torch")  # if it is not loaded, it cannot have raised

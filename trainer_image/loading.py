@@ -9,11 +9,13 @@ from typing import Any
 
 import transformers
 
+from adapters import add_adapter
 from base_model import Placement, choose_placement, find_source, load_model, load_tokenizer
 from chat import ChatEncoder, Encoded, encode_all
+from checkpoints import Conditions
 from dataset import Dataset
 from logs import log
-from recipe import add_adapter
+from processes import Processes
 from settings import Settings
 from tuner.training_job import BaseModel
 
@@ -35,16 +37,26 @@ class Loaded:
         return int(self.tokenizer.pad_token_id)
 
 
-def load(settings: Settings, dataset: Dataset, *, on_part: Callable[[], None]) -> Loaded:
+def load(
+    settings: Settings,
+    dataset: Dataset,
+    *,
+    on_part: Callable[[], None],
+    held: Conditions | None = None,
+    processes: Processes | None = None,
+) -> Loaded:
     """Encode the rows, then load the model: bad rows are found before the expensive part.
 
-    `on_part` is called when the rows are encoded, and when the model is there.
+    `on_part` is called when the rows are encoded, and when the model is there. `held` are the
+    conditions of a checkpoint to go on from: on the same kind of machine they are kept.
 
     Raises:
         TrainerError: bad_settings or bad_data.
     """
     transformers.utils.logging.disable_progress_bar()  # bars are no log lines
     preset = settings.preset
+    if not preset.tested:
+        log("WARNING", "nobody has tried this preset yet: look closely at what comes out")
     source = find_source(preset, os.environ)
     tokenizer = load_tokenizer(source)
     encoder = ChatEncoder(tokenizer, preset.system_role)
@@ -54,6 +66,8 @@ def load(settings: Settings, dataset: Dataset, *, on_part: Callable[[], None]) -
         preset,
         micro_batch=settings.micro_batch,
         longest_tokens=max(len(row.input_ids) for row in (*train_rows, *eval_rows)),
+        held=held,
+        processes=processes or Processes(),
     )
     log("INFO", "placement", **vars(placement), base_model=source.identity.name)
     on_part()

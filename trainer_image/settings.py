@@ -39,7 +39,14 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     lora_r: Annotated[int, Meta(ge=1, le=256)]
     lora_alpha: Annotated[int, Meta(ge=1, le=1024)]
     lora_dropout: Annotated[float, Meta(ge=0, lt=1)]
-    lora_target_modules: Annotated[tuple[str, ...], Meta(min_length=1)]
+    #: Names of modules, or "all-linear": every linear layer but the head.
+    lora_target_modules: Annotated[tuple[str, ...], Meta(min_length=1)] | Literal["all-linear"]
+    #: Scale by alpha / sqrt(r) instead of alpha / r: a large rank then learns as it should.
+    lora_rslora: bool
+    #: Whether somebody trained with these settings and looked at what came out.
+    tested: bool
+    #: The base model's licence, as SPDX names it.
+    license: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9.+-]*$")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,11 @@ class Settings:
     seed: int
     #: Each setting → (its value, "preset" or "request").
     origins: Mapping[str, tuple[object, str]]
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows whose gradients make one optimizer step, in all processes together."""
+        return self.micro_batch * self.accumulation_steps
 
     def for_conversations(self, replies: Sequence[int]) -> Settings:
         """The same settings for conversations with so many replies each: a step holds as many of

@@ -8,9 +8,14 @@
  4. settle the settings           9. upload the artifacts
  5. load the base model          10. write the result
 
+Training leaves checkpoints below the run's `checkpoints/`; an attempt whose forerunner was stopped
+goes on from the latest. On several GPUs: `accelerate launch train.py …`; every process computes the
+same, and only the first one writes objects.
+
 Exit codes: 0 the adapter is written, and so is the result that says so; 1 failed (the result says
 why, if this job owned the attempt); 3 superseded, nothing written; 143 stopped by SIGTERM, no
-result: the platform took the machine, and a new attempt follows.
+result: the platform took the machine, and a new attempt follows. A stop while it trains keeps the
+last complete step first.
 """
 
 from __future__ import annotations
@@ -21,29 +26,35 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import MutableMapping, Sequence
-from types import FrameType
 
 from google.cloud import storage
 
+from checkpoints import Checkpoints, held_conditions, interval_of
 from dataset import fetch_dataset
 from failures import Superseded, classify, where_raised
-from logs import log
+from logs import log, only_errors
+from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
+from processes import Processes
 from progress import CONTENT_TYPE, Progress
 from settings import Settings, resolve_settings
-from storage_io import ObjectStore
+from stopping import SIGTERM_EXIT_CODE, Preempted, StopRequest, stop_handler
+from storage_io import ObjectStore, ReadingStore
 from tuner.training_job import IMAGE_VARIABLE, JobSpec, Metrics, Outcome, Result
 
 #: Held-out prompts that the model replies to before and after.
 SAMPLE_COUNT = 3
+
+#: The checkpoints of the training whose adapter is kept.
+SHIPPED_STAGE = "shipped"
 
 #: Vertex AI sets it in every container of a custom job.
 JOB_ID_VARIABLE = "CLOUD_ML_JOB_ID"
 
 FAILED_EXIT_CODE = 1
 SUPERSEDED_EXIT_CODE = 3
-SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 
 #: Libraries read these when they are loaded; whoever starts the trainer may set others.
 LIBRARY_ENVIRONMENT = {
@@ -64,11 +75,18 @@ def main(arguments: Sequence[str]) -> int:
         image=os.environ.get(IMAGE_VARIABLE) or None,
     )
     prepare_environment(os.environ)
-    signal.signal(signal.SIGTERM, stop_at_once)
+    processes = Processes.of(os.environ)
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, stop_handler(stop))
     try:
-        store = ObjectStore(storage.Client())
+        kind = ObjectStore if processes.is_first else ReadingStore
+        store = kind(storage.Client(), options.run_uri)
         spec = read_job(store, options)  # 1
-        elect_owner(store, options)  # 2
+        if processes.is_first:
+            elect_owner(store, options)  # 2
+        else:
+            only_errors()
+        interval_seconds = interval_of(os.environ)
     except Superseded:
         log("NOTICE", "superseded: another job owns this attempt", uri=options.attempt_uri)
         return SUPERSEDED_EXIT_CODE
@@ -77,7 +95,12 @@ def main(arguments: Sequence[str]) -> int:
         return FAILED_EXIT_CODE
 
     try:
-        result = earlier_result(store, spec) or train_attempt(store, spec, options)
+        result = earlier_result(store, spec) or train_attempt(
+            store, spec, options, processes=processes, stop=stop, interval_seconds=interval_seconds
+        )
+    except Preempted as exc:
+        log("NOTICE", "stopped by SIGTERM; the next attempt goes on", kept_step=exc.kept_step)
+        return SIGTERM_EXIT_CODE
     except Exception as exc:
         log_failure("the attempt failed", exc)
         result = failed_result(spec, exc, options.image)
@@ -89,10 +112,34 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if result.outcome is Outcome.SUCCEEDED else FAILED_EXIT_CODE
 
 
-def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result:
-    """Everything between the election and the result. Raises whatever goes wrong."""
+def train_attempt(
+    store: ObjectStore,
+    spec: JobSpec,
+    options: Options,
+    *,
+    processes: Processes,
+    stop: StopRequest,
+    interval_seconds: float,
+) -> Result:
+    """Everything between the election and the result.
+
+    Raises whatever goes wrong, and Preempted when a stop was requested while it trained.
+    """
+
+    def checkpoints(stage: str) -> Checkpoints:
+        return Checkpoints(
+            store,
+            f"{options.run_uri}/checkpoints/{stage}",
+            interval_seconds=interval_seconds,
+            clock=time.monotonic,
+            stop=stop,
+            image=options.image,
+        )
+
     metrics_uri = f"{options.attempt_uri}/metrics.jsonl"
-    with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
+    with Progress(
+        lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE), usd_per_hour=spec.usd_per_hour
+    ) as progress:
         dataset = fetch_dataset(store, spec)  # 3
         settings = settle_settings(spec).for_conversations(  # 4
             [example.replies for example in dataset.train]
@@ -100,13 +147,21 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")
+        use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
         import evaluation
         import recipe
         from loading import load
 
-        loaded = load(settings, dataset, on_part=progress.touch)  # 5, 6
+        loaded = load(  # 5, 6
+            settings,
+            dataset,
+            on_part=progress.touch,
+            # What the forerunners computed with, where this machine can do the same.
+            held=held_conditions(store, f"{options.run_uri}/checkpoints"),
+            processes=processes,
+        )
 
         def evaluate(phase: str) -> evaluation.Evaluation:
             batches = math.ceil(len(loaded.eval_rows) / settings.micro_batch)
@@ -116,7 +171,12 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
             )
 
         before = evaluate("evaluating_before")  # 7
-        progress.enter("training", steps=settings.optimizer_steps(len(loaded.train_rows)))
+        progress.record_eval(recordable(before.loss), step=0)
+        progress.enter(
+            "training",
+            steps=settings.optimizer_steps(len(loaded.train_rows)),
+            tokens=settings.epochs * sum(len(row.input_ids) for row in loaded.train_rows),
+        )
         training_started = progress.seconds
         trained = recipe.train(
             loaded.model,
@@ -126,9 +186,11 @@ def train_attempt(store: ObjectStore, spec: JobSpec, options: Options) -> Result
             pad_token_id=loaded.pad_token_id,
             on_step=progress.record_step,
             on_micro_batch=progress.touch,
+            checkpoints=checkpoints(SHIPPED_STAGE),
         )
         train_seconds = progress.seconds - training_started
         after = evaluate("evaluating_after")  # 8
+        progress.record_eval(recordable(after.loss), step=trained.applied_steps)
         gate = evaluation.judge(before, after)
         log("INFO", "gate", passed=gate.passed, reasons=gate.reasons)
 
@@ -193,13 +255,6 @@ def settle_settings(spec: JobSpec) -> Settings:
     for name, (value, origin) in settings.origins.items():
         log("INFO", "setting", name=name, value=value, origin=origin)
     return settings
-
-
-def stop_at_once(signal_number: int, frame: FrameType | None) -> None:
-    """End without a result. Not by an exception: a library's `except` could swallow it."""
-    # Not through `log`: the signal may have interrupted a write to the same buffer.
-    os.write(1, b'{"severity": "NOTICE", "message": "stopped by SIGTERM; no result is written"}\n')
-    os._exit(SIGTERM_EXIT_CODE)
 
 
 def log_failure(message: str, exc: Exception) -> None:

@@ -39,7 +39,7 @@ _PLAIN = (
     "alora_invocation_tokens", "alpha_pattern", "auto_mapping", "exclude_modules",
     "fan_in_fan_out", "layer_replication", "layers_pattern", "layers_to_transform", "lora_bias",
     "megatron_config", "modules_to_save", "rank_pattern", "target_parameters",
-    "trainable_token_indices", "use_dora", "use_qalora", "use_rslora",
+    "trainable_token_indices", "use_dora", "use_qalora",
 )  # fmt: skip
 
 
@@ -63,6 +63,9 @@ def check_config(content: bytes, preset: Preset, *, revision: str) -> None:
     wrong = [name for name, value in expected.items() if not _is(config.get(name), value)]
     if not _are_modules(config.get("target_modules"), preset):
         wrong.append("target_modules")
+    # PEFT scales by it: an adapter of the other kind would be several times too strong or weak.
+    if not _is(config.get("use_rslora", False), preset.lora_rslora):
+        wrong.append("use_rslora")
     if config.get("revision") not in (None, revision):
         wrong.append("revision")
     if config.get("bias", "none") != "none":

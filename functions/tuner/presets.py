@@ -18,8 +18,13 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     revisions: tuple[str, ...]
     lora_r: int
     lora_alpha: int
+    #: Their names in the adapter's files, where the trainer's preset may say "all-linear".
     lora_target_modules: tuple[str, ...]
+    lora_rslora: bool = False
 
+
+#: What "all-linear" is in the models of Llama's and Mistral's build.
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 PRESETS: dict[str, Preset] = {
     "mistral-7b": Preset(

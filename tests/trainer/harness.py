@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Job:
     client: storage.Client
     run_id: str
     claim_id: str = "claim-a"
+    attempt: int = 1
     preset: str = "smollm2-135m"
     train_jsonl: bytes = field(default_factory=lambda: jsonl(pairs(8)))
     eval_jsonl: bytes = field(default_factory=lambda: jsonl(pairs(3, offset=100)))
@@ -99,11 +100,11 @@ class Job:
 
     @property
     def attempt_prefix(self) -> str:
-        return f"runs/{self.run_id}/attempts/1"
+        return f"runs/{self.run_id}/attempts/{self.attempt}"
 
     @property
     def result_name(self) -> str:
-        return f"results/{self.run_id}/1.json"
+        return f"results/{self.run_id}/{self.attempt}.json"
 
     def submit(self) -> Job:
         """Write the dataset and the orders, as the submitter does."""
@@ -112,7 +113,7 @@ class Job:
         spec = JobSpec(
             run_id=self.run_id,
             persona="gran",
-            attempt=1,
+            attempt=self.attempt,
             claim_id=self.claim_id,
             display_name="Gran",
             dataset_id=digest,
@@ -128,10 +129,19 @@ class Job:
         self.put(f"{self.attempt_prefix}/job.json", encode(spec))
         return self
 
+    def next_attempt(self) -> Job:
+        """The same run's next attempt, submitted."""
+        following = replace(self, attempt=self.attempt + 1, claim_id=f"claim-{self.attempt + 1}")
+        return following.submit()
+
+    def adapter_sha256(self) -> str:
+        """The adapter's own digest, as the result names it."""
+        return self.result().artifacts[0].sha256
+
     def arguments(self) -> list[str]:
         return [
             *("--run-uri", f"gs://{BUCKET}/runs/{self.run_id}"),
-            *("--attempt", "1", "--claim-id", self.claim_id),
+            *("--attempt", str(self.attempt), "--claim-id", self.claim_id),
         ]
 
     def command(self) -> list[str]:
@@ -147,13 +157,20 @@ class Job:
     def exists(self, name: str) -> bool:
         return bool(self.bucket.blob(name).exists())
 
+    def checkpoints(self, stage: str = "shipped") -> list[str]:
+        """Names of the checkpoints' objects of a stage, below it."""
+        prefix = f"runs/{self.run_id}/checkpoints/{stage}/"
+        blobs = self.client.list_blobs(BUCKET, prefix=prefix)
+        return sorted(blob.name.removeprefix(prefix) for blob in blobs)
+
     def written(self) -> set[str]:
-        """Names of the objects that the trainer wrote, the orders left out."""
+        """Names of what the trainer wrote, the orders and checkpoints left out."""
         names = {blob.name for blob in self.client.list_blobs(BUCKET, prefix=f"runs/{self.run_id}")}
         names |= {
             blob.name for blob in self.client.list_blobs(BUCKET, prefix=f"results/{self.run_id}")
         }
-        return names - {f"{self.attempt_prefix}/job.json"}
+        checkpoints = {name for name in names if name.startswith(f"runs/{self.run_id}/checkpoints")}
+        return names - {f"{self.attempt_prefix}/job.json"} - checkpoints
 
     def result(self) -> Result:
         return decode(self.get(self.result_name), Result)

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.stand_in_trainer import adapter_config, adapter_weights
@@ -91,6 +92,15 @@ def test_a_configuration_of_another_adapter_is_not_believed(changes: dict[str, A
     [name] = changes
     with pytest.raises(UntrustedResult, match=f"not that of the run's preset: {name}"):
         check(config(**changes))
+
+
+def test_rslora_is_believed_where_the_preset_has_it_and_only_there() -> None:
+    """It changes how strongly the same tensors act."""
+    preset = msgspec.structs.replace(PRESET, lora_rslora=True)
+    check_config(config(use_rslora=True), preset, revision=REVISION)
+    for content in (config(), config(use_rslora=False), config(use_rslora=1)):
+        with pytest.raises(UntrustedResult, match="use_rslora"):
+            check_config(content, preset, revision=REVISION)
 
 
 def test_why_a_configuration_is_refused_quotes_nothing_of_it() -> None:

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from support import stand_in_trainer
-from tuner.presets import PRESETS
+from tuner.presets import ALL_LINEAR, PRESETS
 from tuner.requests import PresetName
 from tuner.training_job import FailureKind, Hyperparameters, JobSpec
 
@@ -60,8 +60,33 @@ def test_a_preset_trains_what_the_controller_expects(path: Path) -> None:
     """A result of another base model, or an adapter of another shape, is not believed."""
     trained, expected = settings.load_preset(path), PRESETS[path.stem]
     assert (trained.base_model, trained.revision) == (expected.base_model, expected.revisions[0])
-    for name in ("lora_r", "lora_alpha", "lora_target_modules"):
+    for name in ("lora_r", "lora_alpha", "lora_rslora"):
         assert getattr(trained, name) == getattr(expected, name), name
+    modules = trained.lora_target_modules
+    named = ALL_LINEAR if modules == "all-linear" else modules
+    assert named == expected.lora_target_modules
+
+
+def test_a_preset_that_nobody_tried_says_so() -> None:
+    """Mistral's settings are those of others' runs; SmolLM2's were trained and looked at."""
+    tested = {path.stem: settings.load_preset(path).tested for path in PRESET_FILES}
+    assert tested == {"mistral-7b": False, "smollm2-135m": True}
+
+
+@pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: path.stem)
+def test_a_preset_names_the_licence_of_its_base_model(path: Path) -> None:
+    """The adapter's model card passes it on."""
+    assert settings.load_preset(path).license == "Apache-2.0"
+
+
+def test_a_preset_may_train_every_linear_layer_with_rslora(tmp_path: Path) -> None:
+    """Both are options of a preset, read from its file."""
+    text = (TRAINER_DIR / "presets/smollm2-135m.toml").read_text()
+    text = text.replace('["q_proj", "v_proj"]', '"all-linear"')
+    text = text.replace("lora_rslora = false", "lora_rslora = true")
+    (tmp_path / "wide.toml").write_text(text)
+    wide = settings.load_preset(tmp_path / "wide.toml")
+    assert (wide.lora_target_modules, wide.lora_rslora) == ("all-linear", True)
 
 
 def test_the_controller_expects_something_of_every_preset() -> None:

@@ -77,37 +77,15 @@ def test_an_honest_success_is_believed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "adapter/README.md", "metrics.jsonl", "report.html", "proof.json",
-        "tensorboard/events.out.tfevents.1795522059.host.7.0",
+        "adapter/README.md",
+        "metrics.jsonl",
+        "proof.json",
+        "report.html",
+        "tensorboard/events.out.tfevents.1.trainer",
     ],
-)  # fmt: skip
+)
 def test_what_else_a_trainer_writes_may_be_named(name: str) -> None:
     check_success(a_result(**with_artifact(name)), RUN)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tensorboard/events.out.tfevents.", "tensorboard/events.out.tfevents.a/b",
-        "tensorboard/other", "events.out.tfevents.1", "tensorboard/x/events.out.tfevents.1",
-        "report.htm", "proof.json.pkl", "model_card.md",
-    ],
-)  # fmt: skip
-def test_a_name_that_only_looks_like_one_of_a_trainers_is_not_believed(name: str) -> None:
-    with pytest.raises(UntrustedResult, match="1 artifacts that no trainer writes"):
-        check_success(a_result(**with_artifact(name)), RUN)
-
-
-def test_tensorboard_gets_a_few_files_and_no_more() -> None:
-    """A trainer that was restarted begins another; hundreds are no trainer's."""
-    for count, is_believed in ((4, True), (5, False)):
-        files = [artifact(f"tensorboard/events.out.tfevents.{n}") for n in range(count)]
-        result = a_result(artifacts=(*a_result().artifacts, *files))
-        if is_believed:
-            check_success(result, RUN)
-        else:
-            with pytest.raises(UntrustedResult, match="names 5 files for TensorBoard"):
-                check_success(result, RUN)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +145,21 @@ def test_a_base_model_of_the_hub_or_of_the_wheel_is_believed(revision: str) -> N
         (with_artifact("samples.json"), "names an artifact twice"),
         (with_artifact("adapter/x"), "1 artifacts that no trainer writes"),
         (with_artifact("adapter/adapter_model.bin"), "1 artifacts that no trainer writes"),
-        (with_artifact("adapter/README.md", size_bytes=2 << 30), "README.md has 2147483648 bytes"),
-        (with_artifact("report.html", size_bytes=(8 << 20) + 1), "report.html has 8388609 bytes"),
-        (with_artifact("proof.json", size_bytes=(4 << 20) + 1), "proof.json has 4194305 bytes"),
+        (with_artifact("tensorboard/x"), "1 artifacts that no trainer writes"),
+        (with_artifact("tensorboard/events.out.tfevents.1/x"), "1 artifacts that no trainer"),
+        (with_artifact("report.html", size_bytes=(8 << 20) + 1), "report.html has"),
+        (with_artifact("proof.json", size_bytes=(4 << 20) + 1), "proof.json has"),
+        (with_artifact("tensorboard/events.out.tfevents.1", size_bytes=(8 << 20) + 1), "1 has"),
         (
-            with_artifact("tensorboard/events.out.tfevents.1", size_bytes=(8 << 20) + 1),
-            "tfevents.1 has 8388609 bytes",
+            {
+                "artifacts": (
+                    *a_result().artifacts,
+                    *(artifact(f"tensorboard/events.out.tfevents.{n}") for n in range(5)),
+                )
+            },
+            "5 files for TensorBoard",
         ),
+        (with_artifact("adapter/README.md", size_bytes=2 << 30), "README.md has 2147483648 bytes"),
         (with_artifact("metrics.jsonl", size_bytes=1 << 30), "larger than any adapter"),
         ({"artifacts": a_result().artifacts[1:]}, "lacks adapter/adapter_model.safetensors"),
     ],
