@@ -186,14 +186,12 @@ class Situations:
         """Move latest.json to a run that is not in use, as `tuner promote` does."""
         connection = self._stack.connection
         seen = seen_latest(connection, self._request.persona)
+        open_runs = {entry.run_id for entry in connection.ledger.list_open()}
+        used = {seen[0].run_id} if seen[0] is not None else set()
         for run in list_runs(connection, 20):
-            is_used = seen[0] is not None and seen[0].run_id == run.run_id
-            if run.state is not RunState.SUCCEEDED or run.model is None or is_used:
+            if run.persona != self._request.persona or run.run_id in open_runs | used:
                 continue
-            if (
-                run.persona == self._request.persona
-                and connection.ledger.read_open(run.run_id) is None
-            ):
+            if run.state is RunState.SUCCEEDED and run.model is not None:
                 with suppress(ConsoleError):  # a run that passed at this moment moved it
                     promote_run(connection, run, run.model, seen)
                     self.promoted.append(run.run_id)
