@@ -18,9 +18,10 @@ from google.cloud import storage
 from tuner.settings import Settings
 
 if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import JobServiceClient
     from google.cloud.cloudquotas_v1 import CloudQuotasClient
     from google.pubsub_v1 import PublisherClient
+
+    from tuner.vertex_api import JobServiceClient
 
 
 def storage_client(settings: Settings) -> storage.Client:
@@ -30,7 +31,7 @@ def storage_client(settings: Settings) -> storage.Client:
 
 def publisher_client(emulator_host: str | None) -> PublisherClient:
     """The low-level publisher: one call per publish, no batching thread."""
-    from google.pubsub_v1 import PublisherClient
+    from google.pubsub_v1.services.publisher.client import PublisherClient
 
     if not emulator_host:
         return PublisherClient()
@@ -68,7 +69,7 @@ def jobs_client(settings: Endpoints) -> Callable[[str], JobServiceClient]:
 
     @cache
     def of_region(region: str) -> JobServiceClient:
-        from google.cloud.aiplatform_v1 import JobServiceClient
+        from tuner.vertex_api import JobServiceClient
 
         return JobServiceClient(
             **_options(settings.vertex_endpoint, f"{region}-aiplatform.googleapis.com")

@@ -17,12 +17,12 @@ from typing import Protocol, Self
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.pubsub_v1.types import PubsubMessage
 
 from tuner.accounts import summary_of
 from tuner.entrypoint import Message
 from tuner.errors import MalformedMessage
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, Places
+from tuner.pubsub_api import PubsubMessage
 from tuner.requests import TrainingRequest
 from tuner.runs import Change, Run, Wait
 from tuner.training_job import Gate, Metrics
