@@ -25,6 +25,8 @@ MANIFEST_NAME = "base_model.json"
 
 #: Eager attention is faster than SDPA on a CPU, but its memory grows with the square of the length.
 EAGER_MAX_TOKENS = 256
+#: More at once is no faster on a CPU, and every token's activations are held until its gradient.
+CPU_TOKENS_AT_ONCE = 192
 #: Without checkpointing a 7B model keeps about 7 MB a token; a T4 has 9 GB beside its weights.
 CHECKPOINT_ABOVE_TOKENS = 1024
 #: The first NVIDIA generation that computes in bfloat16. `is_bf16_supported()` counts emulation.
@@ -64,6 +66,8 @@ class Placement:
     fp16_autocast: bool
     attention: Literal["eager", "sdpa"]
     activation_checkpointing: bool
+    #: A micro-batch of more tokens is computed piece by piece, a row at least; None for no limit.
+    tokens_at_once: int | None = None
     #: Which of how many processes this one is; each has a device of its own.
     process: int = 0
     processes: int = 1
@@ -161,6 +165,7 @@ def _on_cpu(longest_tokens: int) -> Placement:
         fp16_autocast=False,
         attention="eager" if longest_tokens <= EAGER_MAX_TOKENS else "sdpa",
         activation_checkpointing=False,
+        tokens_at_once=CPU_TOKENS_AT_ONCE,
     )
 
 
