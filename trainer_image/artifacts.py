@@ -11,6 +11,7 @@ from peft import get_peft_model_state_dict
 
 from logs import log
 from progress import CONTENT_TYPE, Progress
+from proof.types import Proof
 from rows import Example
 from storage_io import AlreadyExists, ObjectStore, StoredObject
 from tuner.training_job import Artifact, Sample, Samples, encode
@@ -58,13 +59,19 @@ def samples_of(sampled: Sequence[Example], before: Sequence[str], after: Sequenc
 
 
 def upload(
-    store: ObjectStore, attempt_uri: str, model: Any, samples: Samples, progress: Progress
+    store: ObjectStore,
+    attempt_uri: str,
+    model: Any,
+    samples: Samples,
+    proof: Proof,
+    progress: Progress,
 ) -> tuple[Artifact, ...]:
     """Write every artifact; `metrics.jsonl` last, when the heartbeat that wrote it is over."""
     once = [
         (ADAPTER_NAME, adapter_weights(model), BINARY),
         (CONFIG_NAME, adapter_config(model), JSON),
         (SAMPLES_NAME, encode(samples), JSON),
+        (PROOF_NAME, encode(proof), JSON),
     ]
     written = []
     for name, content, content_type in once:
