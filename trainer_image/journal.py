@@ -1,4 +1,4 @@
-"""What the stages of a proof found, kept in the work bucket: a preempted proof goes on from there.
+"""What the stages of a proof found, kept in the work bucket: a preempted proof goes on.
 
     <uri>/<stage>.json    {"key": what it was found with, "found": the stage's result}
 

@@ -23,6 +23,9 @@ from settings import Settings
 from training import OnEpoch
 from tuner.training_job import Gate
 
+#: The phase in which models are measured, before, between and after the trainings.
+MEASURING = "evaluating"
+
 
 class Follow:
     """Tells the attempt's progress which training or measuring goes on."""
@@ -33,16 +36,16 @@ class Follow:
         self.train_seconds = 0.0
         self._began = 0.0
 
-    def training(self, name: str, steps: int) -> None:
-        """A training begins: `shipped`, or a fold's."""
+    def training(self, name: str, *, steps: int, tokens: int) -> None:
+        """A training begins, over so many tokens: `shipped`, or a fold's."""
         phase = "training" if name == SHIPPED else f"training_{name.replace('-', '_')}"
-        self.progress.enter(phase, steps=steps)
+        self.progress.enter(phase, steps=steps, tokens=tokens)
         self._began = self.progress.seconds
 
     def measuring(self) -> None:
         """The training is over, and measuring goes on."""
         self.train_seconds = self.progress.seconds - self._began
-        self.progress.enter("measuring")
+        self.progress.enter(MEASURING)
 
 
 @dataclass(kw_only=True)
@@ -66,7 +69,11 @@ class Recipe:
         settings = self.ordered.for_conversations([row.replies for row in rows])
         encoded = encode_all(self.loaded.encoder, rows, settings.preset.max_length_tokens)
         epochs = stop_after_epoch or settings.epochs
-        self.follow.training(name, settings.optimizer_steps(len(rows)) // settings.epochs * epochs)
+        self.follow.training(
+            name,
+            steps=settings.optimizer_steps(len(rows)) // settings.epochs * epochs,
+            tokens=epochs * sum(len(row.input_ids) for row in encoded),
+        )
         reset_adapter(self.loaded.model, settings)
         trained = recipe.train(
             self.loaded.model,
@@ -105,7 +112,7 @@ def prove_adapter(
         max_gate_pairs=options.max_gate_pairs,
     )
     log("INFO", "plan of the proof", **describe(plan))
-    follow.progress.enter("measuring")
+    follow.progress.enter(MEASURING)
     return prove(
         loaded,
         plan,

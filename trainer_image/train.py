@@ -36,6 +36,7 @@ from dataset import fetch_dataset
 from failures import Superseded, classify, where_raised
 from journal import Journal, key_of
 from logs import log, only_errors
+from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
 from processes import Processes
 from progress import CONTENT_TYPE, Progress
@@ -135,7 +136,9 @@ def train_attempt(
         )
 
     metrics_uri = f"{options.attempt_uri}/metrics.jsonl"
-    with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
+    with Progress(
+        lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE), usd_per_hour=spec.usd_per_hour
+    ) as progress:
         dataset = fetch_dataset(store, spec)  # 3
         ordered = settle_settings(spec)  # 4
         proof_options = chosen_options(os.environ)
@@ -143,6 +146,7 @@ def train_attempt(
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")
+        use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
         import proving
@@ -171,6 +175,9 @@ def train_attempt(
             options=proof_options,
         )
         proof, trained = proven.proof, proven.trained
+        base_loss, tuned_loss = (proof.arm(name).nll.value for name in ("base", "tuned"))
+        progress.record_eval(recordable(base_loss), step=0)
+        progress.record_eval(recordable(tuned_loss), step=trained.applied_steps)
         gate = proving.gate_of(proof)
         log("INFO", "gate", verdict=gate.verdict, reasons=gate.reasons, warnings=gate.warnings)
 
@@ -189,8 +196,8 @@ def train_attempt(
             total_seconds=round(progress.seconds, 3),
             train_loss_first=recordable(trained.first_loss),
             train_loss_last=recordable(trained.last_loss),
-            held_out_loss_before=recordable(proof.arm("base").nll.value),
-            held_out_loss_after=recordable(proof.arm("tuned").nll.value),
+            held_out_loss_before=recordable(base_loss),
+            held_out_loss_after=recordable(tuned_loss),
             peak_memory_bytes=peak_memory_bytes(loaded.placement.device),
         )
         return Result(

@@ -28,7 +28,8 @@ SCHEMA_VERSION = 1
 
 # In Python `$` also matches before a newline at the end; `(?!\n)` forbids that, here and in JSON
 # Schema's dialect alike.
-PERSONA_PATTERN = r"^[a-z0-9-]{1,40}$(?!\n)"
+# `base-models` is a folder beside those of the personas (`tuner.base_mirror`).
+PERSONA_PATTERN = r"^(?!base-models$)[a-z0-9-]{1,40}$(?!\n)"
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 GsUri = Annotated[
     str, msgspec.Meta(pattern=r"^gs://[a-z0-9][a-z0-9._-]+/[^\n]+$(?!\n)", max_length=1100)
@@ -68,6 +69,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     #: Where the job was asked for: a restored ledger finds it again by this.
     lane: str = ""
     region: str = ""
+    #: List price of the attempt's machine, for "cost so far"; None when it is not known.
+    usd_per_hour: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
+    #: Where a mirror of the base model would be; see `tuner.base_mirror`.
+    base_model_uri: GsUri | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -24,12 +25,17 @@ _PROOF = "proof.json"
 REQUIRED_ARTIFACTS = (_WEIGHTS, _CONFIG, _SAMPLES)
 #: What may be copied to the models bucket; `run.json` there is completion's own. Nothing that a
 #: loader would unpickle or import has a name here.
-_ARTIFACT_NAMES = frozenset({*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl", _PROOF})
+_ARTIFACT_NAMES = frozenset(
+    {*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl", _PROOF, "report.html"}
+)
+_TENSORBOARD_NAME = re.compile(r"tensorboard/events\.out\.tfevents\.[A-Za-z0-9_.-]{1,100}")
+_MAX_TENSORBOARD_FILES = 4
+_MAX_TENSORBOARD_BYTES = 8 << 20
 _MAX_RESULT_BYTES = 1 << 20
 #: What is read as a whole.
 _MAX_BYTES = {_CONFIG: 1 << 16, _SAMPLES: 1 << 22}
-#: What is passed on unread, and is never larger than this.
-_MAX_UNREAD_BYTES = {_PROOF: 1 << 22}
+#: What a person opens.
+_MAX_OPTIONAL_BYTES = {_PROOF: 4 << 20, "report.html": 8 << 20, "adapter/README.md": 1 << 20}
 #: An adapter of rank 64 for every matrix of a 7B model has 640 MB.
 _MAX_TOTAL_BYTES = 1 << 30
 #: Of reasons and warnings together; they go into the record and its events.
@@ -140,7 +146,8 @@ def _check_gate(gate: Gate) -> None:
 def _check_names(artifacts: tuple[Artifact, ...]) -> None:
     """The artifacts are what a trainer writes, each once, and not too much together."""
     names = [artifact.name for artifact in artifacts]
-    foreign = [name for name in names if name not in _ARTIFACT_NAMES]
+    events = [name for name in names if _TENSORBOARD_NAME.fullmatch(name)]
+    foreign = [name for name in names if name not in _ARTIFACT_NAMES and name not in events]
     if foreign:
         raise UntrustedResult(f"The result names {len(foreign)} artifacts that no trainer writes.")
     missing = [name for name in REQUIRED_ARTIFACTS if name not in names]
@@ -148,9 +155,12 @@ def _check_names(artifacts: tuple[Artifact, ...]) -> None:
         raise UntrustedResult(f"The result lacks {', '.join(missing)}.")
     if len(set(names)) != len(names):
         raise UntrustedResult("The result names an artifact twice.")
-    most_bytes = {**_MAX_BYTES, **_MAX_UNREAD_BYTES}
+    if len(events) > _MAX_TENSORBOARD_FILES:
+        raise UntrustedResult(f"The result names {len(events)} files for TensorBoard.")
     for artifact in artifacts:
-        if artifact.size_bytes > most_bytes.get(artifact.name, _MAX_TOTAL_BYTES):
+        largest = _MAX_TENSORBOARD_BYTES if artifact.name in events else _MAX_TOTAL_BYTES
+        limits = {**_MAX_BYTES, **_MAX_OPTIONAL_BYTES}
+        if artifact.size_bytes > limits.get(artifact.name, largest):
             raise UntrustedResult(f"{artifact.name} has {artifact.size_bytes} bytes.")
     if sum(artifact.size_bytes for artifact in artifacts) > _MAX_TOTAL_BYTES:
         raise UntrustedResult("The artifacts together are larger than any adapter.")

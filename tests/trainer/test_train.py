@@ -71,7 +71,12 @@ def test_only_the_agreed_names_are_artifacts(new_job: NewJob) -> None:
     names = {artifact.name for artifact in job.result().artifacts}
     adapter = {name for name in names if name.startswith("adapter/")}
     assert adapter == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
-    assert names - adapter == {"samples.json", "proof.json", "metrics.jsonl"}
+    assert names - adapter == {
+        "samples.json",
+        "proof.json",
+        "metrics.jsonl",
+        "tensorboard/events.out.tfevents.1.trainer",
+    }
     beside = {"owner", *names}
     assert job.written() == {job.result_name} | {f"{job.attempt_prefix}/{n}" for n in beside}
 
@@ -329,7 +334,7 @@ def test_metrics_tell_every_phase_and_step(new_job: NewJob) -> None:
     ]
     phases = list(dict.fromkeys(row["phase"] for row in rows))
     assert phases == [
-        *("loading", "measuring", "training_fold_1", "training_fold_2", "training", "saving"),
+        *("loading", "evaluating", "training_fold_1", "training_fold_2", "training", "saving"),
     ]
     steps = [row for row in rows if "loss" in row and row["phase"] == "training"]
     assert [(row["step"], row["steps"]) for row in steps] == [(1, 2), (2, 2)]
