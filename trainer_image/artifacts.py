@@ -9,7 +9,6 @@ from typing import Any
 import safetensors.torch
 from peft import get_peft_model_state_dict
 
-import tensorboard_events
 from logs import log
 from progress import CONTENT_TYPE, Progress
 from proof.types import Proof
@@ -69,15 +68,19 @@ def upload(
     model: Any,
     samples: Samples,
     proof: Proof,
+    for_people: Sequence[tuple[str, bytes, str]],
     progress: Progress,
 ) -> tuple[Artifact, ...]:
-    """Write every artifact; `metrics.jsonl` last, when the heartbeat that wrote it is over."""
+    """Write every artifact; `metrics.jsonl` last, when the heartbeat that wrote it is over.
+
+    `for_people` are further files: name, content and content type.
+    """
     once = [
         (ADAPTER_NAME, adapter_weights(model), BINARY),
         (CONFIG_NAME, adapter_config(model), JSON),
         (SAMPLES_NAME, encode(samples), JSON),
         (PROOF_NAME, encode(proof), JSON),
-        (tensorboard_events.FILE_NAME, tensorboard_events.event_file(progress.rows), BINARY),
+        *for_people,
     ]
     written = []
     for name, content, content_type in once:

@@ -149,6 +149,7 @@ def train_attempt(
         use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
+        import presenting
         import proving
         from loading import load
 
@@ -182,10 +183,6 @@ def train_attempt(
         log("INFO", "gate", verdict=gate.verdict, reasons=gate.reasons, warnings=gate.warnings)
 
         progress.enter("saving")
-        samples = artifacts.samples_of(sampled, proven.samples_before, proven.samples_after)
-        written = artifacts.upload(  # 9
-            store, options.attempt_uri, loaded.model, samples, proof, progress
-        )
         supervised_tokens = sum(row.supervised_tokens for row in loaded.train_rows)
         metrics = Metrics(
             train_examples=len(loaded.train_rows),
@@ -199,6 +196,24 @@ def train_attempt(
             held_out_loss_before=recordable(base_loss),
             held_out_loss_after=recordable(tuned_loss),
             peak_memory_bytes=peak_memory_bytes(loaded.placement.device),
+        )
+        reported = presenting.reported_of(
+            spec,
+            settings,
+            progress,
+            metrics,
+            base_model=loaded.identity,
+            image=options.image,
+            receipt=presenting.dataset_receipt(store, spec),
+        )
+        written = artifacts.upload(  # 9
+            store,
+            options.attempt_uri,
+            loaded.model,
+            artifacts.samples_of(sampled, proven.samples_before, proven.samples_after),
+            proof,
+            presenting.files_for_people(reported, proof, license_id=settings.preset.license),
+            progress,
         )
         return Result(
             run_id=spec.run_id,

@@ -70,10 +70,15 @@ def test_only_the_agreed_names_are_artifacts(new_job: NewJob) -> None:
     assert train.main(job.arguments()) == 0
     names = {artifact.name for artifact in job.result().artifacts}
     adapter = {name for name in names if name.startswith("adapter/")}
-    assert adapter == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
+    assert adapter == {
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/README.md",
+    }
     assert names - adapter == {
         "samples.json",
         "proof.json",
+        "report.html",
         "metrics.jsonl",
         "tensorboard/events.out.tfevents.1.trainer",
     }
