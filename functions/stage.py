@@ -47,7 +47,8 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "sweep",
     ),
     "submitter": (
-        *_COMMON, *_LANES, "queue_alarms", "submission", "launching", "restoring", "spending",
+        *_COMMON, *_LANES, "base_mirror", "queue_alarms", "submission", "launching", "presets",
+        "restoring", "spending",
         *_RECEIPT,
     ),
     "completion": (

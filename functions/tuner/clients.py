@@ -15,13 +15,13 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 from google.cloud import storage
 
+from tuner.lazy_packages import VERTEX_AI, open_lazily
 from tuner.settings import Settings
 
 if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1 import JobServiceClient
     from google.cloud.cloudquotas_v1 import CloudQuotasClient
     from google.pubsub_v1 import PublisherClient
-
-    from tuner.vertex_api import JobServiceClient
 
 
 def storage_client(settings: Settings) -> storage.Client:
@@ -69,7 +69,8 @@ def jobs_client(settings: Endpoints) -> Callable[[str], JobServiceClient]:
 
     @cache
     def of_region(region: str) -> JobServiceClient:
-        from tuner.vertex_api import JobServiceClient
+        open_lazily(*VERTEX_AI)
+        from google.cloud.aiplatform_v1.services.job_service.client import JobServiceClient
 
         return JobServiceClient(
             **_options(settings.vertex_endpoint, f"{region}-aiplatform.googleapis.com")

@@ -15,6 +15,20 @@ import threading
 from types import ModuleType
 from typing import Any
 
+#: Packages of Vertex AI's and Pub/Sub's generated clients whose `__init__` imports everything.
+VERTEX_AI = (
+    "google.cloud.aiplatform_v1",
+    "google.cloud.aiplatform_v1.types",
+    "google.cloud.aiplatform_v1.services",
+    "google.cloud.aiplatform_v1.services.job_service",
+)
+PUBSUB = (
+    "google.pubsub_v1",
+    "google.pubsub_v1.types",
+    "google.pubsub_v1.services",
+    "google.pubsub_v1.services.publisher",
+)
+
 _LOADING = threading.RLock()
 
 

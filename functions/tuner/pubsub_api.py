@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-from tuner.lazy_packages import open_lazily
+from tuner.lazy_packages import PUBSUB, open_lazily
 
-open_lazily(
-    "google.pubsub_v1",
-    "google.pubsub_v1.types",
-    "google.pubsub_v1.services",
-    "google.pubsub_v1.services.publisher",
-)
+open_lazily(*PUBSUB)
 
 from google.pubsub_v1.types.pubsub import PubsubMessage
 

@@ -13,7 +13,7 @@ from google.cloud import cloudquotas_v1 as quotas
 from tuner.increases import preference_id
 
 if TYPE_CHECKING:
-    from tuner.vertex_api import JobServiceClient
+    from google.cloud.aiplatform_v1 import JobServiceClient
 
 _SERVICE = "aiplatform.googleapis.com"
 _CALL_SECONDS = 20.0

@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-from tuner.lazy_packages import open_lazily
+from tuner.lazy_packages import VERTEX_AI, open_lazily
 
-open_lazily(
-    "google.cloud.aiplatform_v1",
-    "google.cloud.aiplatform_v1.types",
-    "google.cloud.aiplatform_v1.services",
-    "google.cloud.aiplatform_v1.services.job_service",
-)
+open_lazily(*VERTEX_AI)
 
 from google.cloud.aiplatform_v1.services.job_service.client import JobServiceClient
 from google.cloud.aiplatform_v1.types.accelerator_type import AcceleratorType
