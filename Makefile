@@ -21,7 +21,7 @@ ARGS ?=
 product_tests := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/sdk)
 trainer_tests := $(wildcard tests/trainer)
 soak_tests := $(wildcard tests/soak/test_*.py)
-benchmarks := bench-converter bench-curation bench-waiting bench-trainer
+benchmarks := bench-converter bench-curation bench-waiting bench-trainer bench-coldstart bench-canary
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
 product_code := $(call with_python,functions/tuner console local bench deploy) $(wildcard functions/*/main.py)
@@ -63,6 +63,8 @@ bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; A
 
 bench_parts := bench
 bench-trainer: bench_parts := bench-trainer base-model
+bench-coldstart: bench_parts :=
+bench-canary: bench_parts := trainer base-model
 
 $(benchmarks): bench-%:
 	@$(SET_UP) product $(bench_parts)
