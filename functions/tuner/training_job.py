@@ -61,6 +61,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     eval_uri: GsUri
     preset: Identifier
     hyperparameters: Hyperparameters = Hyperparameters()
+    #: Names of those that come from the persona's settings; others were in the request.
+    hyperparameters_from: tuple[str, ...] = ()
     #: Divides the preset's micro-batch; 2 after an attempt ran out of memory.
     micro_batch_divisor: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     result_uri: GsUri
