@@ -21,13 +21,13 @@ ARGS ?=
 product_tests := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/sdk)
 trainer_tests := $(wildcard tests/trainer)
 soak_tests := $(wildcard tests/soak/test_*.py)
-benchmarks := bench-converter bench-curation bench-waiting
+benchmarks := bench-converter bench-curation bench-waiting bench-trainer
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
-product_code := $(call with_python,functions/tuner console local bench) $(wildcard functions/*/main.py)
+product_code := $(call with_python,functions/tuner console local bench deploy) $(wildcard functions/*/main.py)
 test_code := $(call with_python,$(filter-out $(trainer_tests),$(wildcard tests/*)))
-trainer_code := $(call with_python,trainer_image $(trainer_tests))
-shell_scripts := $(wildcard *.sh .ci/run */*.sh)
+trainer_code := $(call with_python,trainer_image $(trainer_tests)) bench/trainings/*.py
+shell_scripts := $(wildcard *.sh .ci/run */*.sh */*/*.sh)
 
 .PHONY: help
 help: ## print this list
@@ -61,8 +61,11 @@ soak: ## the long proofs
 .PHONY: bench $(benchmarks)
 bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; ARGS="--quick"
 
+bench_parts := bench
+bench-trainer: bench_parts := bench-trainer base-model
+
 $(benchmarks): bench-%:
-	@$(SET_UP) product bench
+	@$(SET_UP) product $(bench_parts)
 	@$(PRODUCT) -m bench.$* $(ARGS)
 
 .PHONY: check
@@ -72,7 +75,7 @@ check: ## format, lint, types, shell scripts; changes nothing
 	|| { echo "make format puts these right"; $(PRODUCT) -m ruff format --check .; }
 	@echo "ruff: lint"; $(PRODUCT) -m ruff check .
 	@echo "mypy: functions, console, local, bench, tests"; $(PRODUCT) -m mypy $(product_code) $(test_code)
-	@echo "mypy: trainer"; MYPYPATH=trainer_image $(PRODUCT) -m mypy \
+	@echo "mypy: trainer"; MYPYPATH=trainer_image:. $(PRODUCT) -m mypy \
 	--cache-dir .mypy_cache/trainer --python-executable $(TRAINER) $(trainer_code)
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(shell_scripts); \
 	else echo "shellcheck: SKIPPED, not installed"; fi
@@ -87,7 +90,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .venv-bench .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +

@@ -24,9 +24,10 @@ from console.check_command import check_command
 from console.config_commands import app as config_app
 from console.connection import connect
 from console.deadletters_commands import app as deadletters_app
+from console.export_command import export_command
 from console.feed import feed_of
 from console.fetching import fetch_model
-from console.following import Changed, Converted, News, follow_run, follow_upload
+from console.following import Changed, Converted, News, follow_run, follow_upload, progress_of
 from console.local_commands import app as local_app
 from console.memory_commands import (
     forget_command,
@@ -34,8 +35,10 @@ from console.memory_commands import (
     replace_command,
     train_command,
 )
+from console.mirror_command import mirror_command
 from console.offline import convert_command, formats_command
 from console.operations import find_run, list_runs, request_again, upload_file
+from console.progress_words import in_words
 from console.promote_command import promote_command
 from console.queue_commands import (
     pause_command,
@@ -75,6 +78,8 @@ app.command("memory")(memory_command)
 app.command("train")(train_command)
 app.command("forget")(forget_command)
 app.command("replace")(replace_command)
+app.command("export")(export_command)
+app.command("mirror")(mirror_command)
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -163,9 +168,7 @@ def _show_news(news: News, as_json: bool) -> None:
     elif isinstance(news, UploadKept):
         out.print(escape(news.reason))
     else:
-        loss = "" if news.loss is None else f", loss {news.loss:.2f}"
-        count = f" {news.step}/{news.steps}" if news.steps else ""
-        out.print(f"              {news.phase}{count}{loss}", style="dim")
+        out.print(f"              {in_words(news)}", style="dim", markup=False)
 
 
 @app.command()
@@ -189,18 +192,28 @@ def runs(
 def show(
     run: RunArgument,
     history: Annotated[bool, typer.Option(help="All that was done to it, and by whom.")] = False,
+    follow: Annotated[bool, typer.Option(help="Stay until it has ended.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one run: what was asked, what it did and cost, where the adapter lies."""
+    """Show one run: what was asked, what it did and cost, how far it is, where the adapter lies."""
     connection = connect(os.environ)
     found = find_run(connection, run)
+    if follow and not found.is_terminal:
+        with feed_of(connection, found.persona) as feed:
+            _follow(follow_run(connection, found.run_id, feed), as_json)
+        return
     notes = notes_of(connection, found.run_id) if history else None
+    progress = progress_of(connection, found)
     summary = summary_of(found, connection.clock(), links=not connection.is_local)
     if as_json:
         audit = {} if notes is None else {"audit": views.builtins(notes)}
-        print_json({**views.builtins(found), "summary": views.builtins(summary), **audit})
+        live = {} if progress is None else {"progress": vars(progress)}
+        print_json({**views.builtins(found), "summary": views.builtins(summary), **live, **audit})
     else:
-        views.print_run(out, found, summary, now=connection.clock(), notes=notes)
+        now = connection.clock()
+        views.print_run(out, found, summary, now=now, progress=progress, notes=notes)
+    if follow and found.state is not RunState.SUCCEEDED:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -215,7 +228,11 @@ def fetch(
     if as_json:
         print_json({"path": str(target)})
     else:
-        out.print(f"{escape(str(target))}: adapter/ for PEFT, samples.json with replies.")
+        has_report = (target / "report.html").is_file()
+        out.print(
+            f"{escape(str(target))}: adapter/ for PEFT, samples.json with replies"
+            + (", report.html to look at in a browser." if has_report else ".")
+        )
 
 
 @app.command()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from console.check_words import amount
-from console.visible import visible
+from tuner.visible import visible
 
 #: Pixels.
 _BAR_ROW = 46

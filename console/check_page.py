@@ -16,7 +16,7 @@ from console.check_charts import Bar, bars, columns, ranges, stacked
 from console.check_template import STYLE, TEMPLATE
 from console.check_words import amount, counted, dollars, rule_rows, time, verdict, words
 from console.findings import Findings
-from console.visible import visible
+from tuner.visible import visible
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from console.check_words import RuleRow, counted, dollars, numbers, rule_rows, time, verdict, words
 from console.findings import Findings
-from console.visible import visible
 from tuner.dataset.receipt import Source
+from tuner.visible import visible
 
 _STYLES = {"ready": "bold green", "warned": "bold yellow", "stopped": "bold red"}
 _ACTION_STYLES = {"drop": "red", "warn": "yellow", "off": "dim"}

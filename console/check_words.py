@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from console.findings import Cost, Findings, RuleResult, Shown
-from console.visible import visible
 from tuner.clock import human_duration
 from tuner.dataset.receipt import Receipt
+from tuner.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)

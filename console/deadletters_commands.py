@@ -12,7 +12,7 @@ from rich.markup import escape
 from console.connection import Connection, connect
 from console.errors import UsageError
 from console.speaking import JsonFlag, print_json
-from console.visible import visible
+from tuner.visible import visible
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 out = Console(highlight=False, soft_wrap=True)

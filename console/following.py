@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Progress:
     step: int
     steps: int
     loss: float | None
+    #: Of the phase so far; None where the trainer does not say.
+    tokens_per_second: float | None = None
+    #: Seconds that are left of the phase.
+    eta_seconds: int | None = None
+    #: What the machine has cost since this attempt's trainer started, at list price.
+    usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,22 @@ def progress_of(connection: Connection, run: Run) -> Progress | None:
             step=int(now.get("step", 0)),
             steps=int(now.get("steps", 0)),
             loss=float(losses[-1]) if losses else None,
+            tokens_per_second=_number(now, "tokens_per_second"),
+            eta_seconds=None if (eta := _number(now, "eta_seconds")) is None else round(eta),
+            usd=_number(now, "usd"),
         )
-    except (google_exceptions.NotFound, ValueError, TypeError, IndexError, AttributeError):
+    except (
+        google_exceptions.NotFound, ValueError, TypeError, LookupError, AttributeError,
+        OverflowError, RecursionError,
+    ):  # fmt: skip
         return None  # not there yet, or not written by a trainer of ours
+
+
+def _number(row: dict[str, object], name: str) -> float | None:
+    """A number of a row; None where it has none. Raises ValueError for one that is not finite."""
+    value = row.get(name)
+    if not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        raise ValueError(name)
+    return float(value)

@@ -18,6 +18,7 @@ from google.cloud import storage
 
 from console.connection import Connection
 from console.errors import ConsoleError
+from tuner.alarms import FOLDER as ALARMS_FOLDER
 from tuner.conversion import UploadRecord
 from tuner.errors import LedgerConflict, NewerRecord, RejectedUpload
 from tuner.events import UploadRejected
@@ -140,6 +141,9 @@ class Forgetting:
             yield "adapters", models, blob
         for blob in self._upload_records():
             yield "ledger", self._runs_bucket, blob
+        for blob in _listed(self._runs_bucket, ALARMS_FOLDER):
+            if (blob.metadata or {}).get("persona") == persona:
+                yield "ledger", self._runs_bucket, blob
         for name in (memory_name(persona), settings_name(persona)):
             for blob in _listed(self._runs_bucket, name):
                 if blob.name == name:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from console.visible import visible
+from tuner.visible import visible
 
 if TYPE_CHECKING:
     from tuner.memory import Version

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from console.audit import Note, history_of
+from console.following import Progress
+from console.progress_words import in_words
 from tuner.accounts import AttemptSummary, Summary
 from tuner.clock import human_duration
 from tuner.runs import QUEUED, Attempt, Model, Run, RunState
@@ -71,6 +73,7 @@ def print_run(
     summary: Summary,
     *,
     now: datetime,
+    progress: Progress | None = None,
     notes: tuple[Note, ...] | None = None,
 ) -> None:
     """Everything a person asks of one run, most important first; with `notes`: its history."""
@@ -90,6 +93,8 @@ def print_run(
     _print_wait(console, run)
     if not run.is_terminal:
         console.print(_next_look(run, now))
+    if progress is not None:
+        console.print(f"now: {in_words(progress)}", markup=False)
     for attempt, told in zip(run.attempts, summary.attempts, strict=True):
         _print_attempt(console, attempt, told)
     if run.attempts:
@@ -137,6 +142,8 @@ def _print_model(console: Console, model: Model) -> None:
         for text in texts:
             console.print(f"[yellow]{name}[/yellow]: {escape(text)}")
     console.print(f"adapter {model.uri}/adapter", soft_wrap=True)
+    if any(artifact.name == "report.html" for artifact in model.artifacts):
+        console.print(f"report {model.uri}/report.html (`tuner fetch` brings it here)")
 
 
 def _print_history(console: Console, run: Run, notes: tuple[Note, ...]) -> None:

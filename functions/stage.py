@@ -14,8 +14,9 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
-    "__init__", "accounts", "clients", "clock", "entrypoint", "errors", "events", "ledger", "log",
-    "parts", "places", "records", "requests", "runs", "settings", "training_job",
+    "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "events",
+    "ledger", "locks", "log", "parts", "places", "queue_entries", "records", "requests", "runs",
+    "settings", "ticks", "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",
@@ -46,15 +47,16 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "sweep",
     ),
     "submitter": (
-        *_COMMON, *_LANES, "submission", "launching", "restoring", "spending",
+        *_COMMON, *_LANES, "queue_alarms", "submission", "launching", "restoring", "spending",
         *_RECEIPT,
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
-        "adapter", "completion", "heartbeat", "latest", "moving", "notifications", "passes",
-        "presets", "publication", "restoring", "retention", "tensor_file", "verification",
+        "adapter", "completion", "endings", "heartbeat", "latest", "moving", "notifications",
+        "passes", "presets", "progress", "publication", "restoring", "retention", "tensor_file",
+        "verification",
     ),
-    "trainer": ("__init__", "training_job"),
+    "trainer": ("__init__", "base_mirror", "page_style", "training_job", "visible"),
 }  # fmt: skip
 
 
@@ -62,7 +64,8 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     """(file, name in the staged folder) of a source's own files."""
     if name == "trainer":
         folder = _ROOT / "trainer_image"
-        files = [*folder.glob("*.py"), *folder.glob("presets/*.toml"), *folder.glob("*.txt")]
+        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt")
+        files = [file for pattern in patterns for file in folder.glob(pattern)]
         # The staged folder is the image's build context.
         files += [folder / "Dockerfile", folder / ".dockerignore"]
         return [(file, str(file.relative_to(folder))) for file in sorted(files)]

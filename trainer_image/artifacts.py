@@ -9,6 +9,7 @@ from typing import Any
 import safetensors.torch
 from peft import get_peft_model_state_dict
 
+import tensorboard_events
 from logs import log
 from progress import CONTENT_TYPE, Progress
 from rows import Example
@@ -18,10 +19,15 @@ from tuner.training_job import Artifact, Sample, Samples, encode
 ADAPTER_NAME = "adapter/adapter_model.safetensors"
 CONFIG_NAME = "adapter/adapter_config.json"
 SAMPLES_NAME = "samples.json"
+PROOF_NAME = "proof.json"
 METRICS_NAME = "metrics.jsonl"
+CARD_NAME = "adapter/README.md"
+REPORT_NAME = "report.html"
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+HTML = "text/html; charset=utf-8"
+MARKDOWN = "text/markdown; charset=utf-8"
 
 
 def adapter_weights(model: Any) -> bytes:
@@ -64,6 +70,7 @@ def upload(
         (ADAPTER_NAME, adapter_weights(model), BINARY),
         (CONFIG_NAME, adapter_config(model), JSON),
         (SAMPLES_NAME, encode(samples), JSON),
+        (tensorboard_events.FILE_NAME, tensorboard_events.event_file(progress.rows), BINARY),
     ]
     written = []
     for name, content, content_type in once:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from checkpoints import Conditions
 from failures import TrainerError
@@ -25,6 +25,8 @@ MANIFEST_NAME = "base_model.json"
 
 #: Eager attention is faster than SDPA on a CPU, but its memory grows with the square of the length.
 EAGER_MAX_TOKENS = 256
+#: More at once is no faster on a CPU, and every token's activations are held until its gradient.
+CPU_TOKENS_AT_ONCE = 192
 #: Without checkpointing a 7B model keeps about 7 MB a token; a T4 has 9 GB beside its weights.
 CHECKPOINT_ABOVE_TOKENS = 1024
 #: The first NVIDIA generation that computes in bfloat16. `is_bf16_supported()` counts emulation.
@@ -64,6 +66,8 @@ class Placement:
     fp16_autocast: bool
     attention: Literal["eager", "sdpa"]
     activation_checkpointing: bool
+    #: A micro-batch of more tokens is computed piece by piece, a row at least; None for no limit.
+    tokens_at_once: int | None = None
     #: Which of how many processes this one is; each has a device of its own.
     process: int = 0
     processes: int = 1
@@ -161,6 +165,7 @@ def _on_cpu(longest_tokens: int) -> Placement:
         fp16_autocast=False,
         attention="eager" if longest_tokens <= EAGER_MAX_TOKENS else "sdpa",
         activation_checkpointing=False,
+        tokens_at_once=CPU_TOKENS_AT_ONCE,
     )
 
 
@@ -184,6 +189,15 @@ def cpu_computes_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16; emulated, it is slower than float32."""
     found = torch.cpu.get_capabilities()
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def stored_quantization(source: Source) -> dict[str, Any] | None:
+    """How a local directory's weights are quantised already; None when they are full weights."""
+    if source.hub_revision is not None:
+        return None
+    config = msgspec.json.decode((Path(source.location) / "config.json").read_bytes(), type=dict)
+    found: dict[str, Any] | None = config.get("quantization_config")
+    return found
 
 
 def bf16_pays(clock: Callable[[], float] = time.perf_counter) -> bool:
@@ -216,7 +230,20 @@ def probe_seconds(dtype: torch.dtype, clock: Callable[[], float]) -> float:
 def load_model(source: Source, placement: Placement) -> Any:
     """The frozen base model on its device."""
     options: dict[str, Any] = {}
-    if placement.nf4:
+    stored = stored_quantization(source)
+    if stored is not None and not placement.nf4:
+        raise TrainerError(
+            FailureKind.BAD_SETTINGS,
+            f"{source.location} holds {source.identity.name} in 4 bits, for which there is no GPU "
+            "here: `tuner mirror` with --plain stores its full weights.",
+        )
+    if stored is not None:
+        # It was quantised once, for every GPU; this one chooses what it computes in.
+        config = AutoConfig.from_pretrained(source.location)
+        dtype = str(placement.dtype).removeprefix("torch.")
+        config.quantization_config = {**stored, "bnb_4bit_compute_dtype": dtype}
+        options["config"] = config
+    elif placement.nf4:
         from transformers import BitsAndBytesConfig  # needs the GPU requirements
 
         options["quantization_config"] = BitsAndBytesConfig(
@@ -225,6 +252,7 @@ def load_model(source: Source, placement: Placement) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=placement.dtype,
         )
+    if placement.nf4:
         # With several processes, each has set a GPU of its own.
         on_gpu = placement.device == "cuda"
         options["device_map"] = {"": torch.cuda.current_device() if on_gpu else "cpu"}

@@ -4,6 +4,10 @@ A background thread rewrites the object whole every few seconds, also while the 
 inside one long step; a write that fails is logged and forgotten. So the object's age says that the
 process lives, and not that it gets anywhere. For that, the last row of a live file carries
 `progressed_at`: the time of the last progress that the main thread reported, which no beat moves.
+
+Rows hold what is known of: `step` and `steps` of the phase, `loss` and `learning_rate` of a step,
+`eval_loss` (nats per supervised token), `tokens_per_second` (over the phase so far, padding left
+out), `eta_seconds` (of the phase), `usd` (what the machine has cost since the trainer started).
 """
 
 from __future__ import annotations
@@ -23,6 +27,33 @@ CONTENT_TYPE = "application/x-ndjson"
 BEAT_SECONDS = 5.0
 
 
+class Pace:
+    """How fast a phase goes; a resumed one is judged by the steps of this process alone."""
+
+    def __init__(self, *, tokens: int, steps: int, started: float) -> None:
+        self._tokens_per_step = tokens / steps if steps else 0.0
+        self._steps = steps
+        self._started = started
+        self._first_step: int | None = None
+
+    def at(self, step: int, now: float) -> dict[str, object]:
+        """`tokens_per_second` and `eta_seconds` after `step`, as far as they can be told.
+
+        Steps differ in tokens, the mean of the phase is used: exact at its end, near it before.
+        """
+        if self._first_step is None:
+            self._first_step = step
+        done, elapsed = step - self._first_step + 1, now - self._started
+        if done <= 0 or elapsed <= 0 or not self._steps:
+            return {}
+        found: dict[str, object] = {
+            "eta_seconds": round(max(0, self._steps - step) * elapsed / done)
+        }
+        if self._tokens_per_step:
+            found["tokens_per_second"] = round(done * self._tokens_per_step / elapsed, 1)
+        return found
+
+
 class Progress:
     """Rows of progress, and the thread that publishes them while the `with` block runs."""
 
@@ -32,13 +63,19 @@ class Progress:
         *,
         beat_seconds: float = BEAT_SECONDS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timer: Callable[[], float] = time.monotonic,
+        usd_per_hour: float | None = None,
     ) -> None:
+        """`timer` counts seconds; `usd_per_hour` is the machine's price, None when not known."""
         self._publish = publish
         self._beat_seconds = beat_seconds
         self._clock = clock
+        self._timer = timer
+        self._usd_per_hour = usd_per_hour
         self._rows: list[dict[str, object]] = []
         self._now: dict[str, object] = {"phase": "starting"}
-        self._started = time.monotonic()
+        self._started = timer()
+        self._pace = Pace(tokens=0, steps=0, started=self._started)
         self._progressed_at = clock()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -60,14 +97,28 @@ class Progress:
     @property
     def seconds(self) -> float:
         """Seconds since the beginning."""
-        return time.monotonic() - self._started
+        return self._timer() - self._started
 
-    def enter(self, phase: str, *, steps: int | None = None) -> None:
-        """Begin a phase; `steps` is how many steps it will take, where that is known."""
+    @property
+    def usd(self) -> float | None:
+        """What the machine has cost so far at its list price, or None when that is not known."""
+        if self._usd_per_hour is None:
+            return None
+        return round(self.seconds / 3600 * self._usd_per_hour, 4)
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """The rows so far, oldest first; a copy."""
+        with self._lock:
+            return list(self._rows)
+
+    def enter(self, phase: str, *, steps: int | None = None, tokens: int = 0) -> None:
+        """Begin a phase of `steps` steps over `tokens` tokens in all, where these are known."""
         row: dict[str, object] = {"phase": phase}
         if steps is not None:
             row |= {"step": 0, "steps": steps}
         with self._lock:
+            self._pace = Pace(tokens=tokens, steps=steps or 0, started=self._timer())
             self._progressed_at = self._clock()
             self._now = row
             self._rows.append({**row, **self._stamp()})
@@ -88,9 +139,18 @@ class Progress:
         """Add the row of one optimizer step."""
         with self._lock:
             self._progressed_at = self._clock()
-            self._now = {**self._now, "step": step}
+            speed = self._pace.at(step, self._timer())
+            self._now = {**self._now, "step": step, **speed}
             row = {"loss": loss, "learning_rate": learning_rate, "epoch": epoch}
             self._rows.append({**self._now, **row, **self._stamp()})
+
+    def record_eval(self, eval_loss: float, *, step: int) -> None:
+        """Add the row of one look at the held-out rows, after so many optimizer steps."""
+        with self._lock:
+            self._progressed_at = self._clock()
+            self._rows.append(
+                {"phase": self._now["phase"], "step": step, "eval_loss": eval_loss, **self._stamp()}
+            )
 
     def finish(self) -> bytes:
         """End the heartbeat and return the final rows."""
@@ -98,7 +158,8 @@ class Progress:
         return self._rendered(live=False)
 
     def _stamp(self) -> dict[str, object]:
-        return {"seconds": round(self.seconds, 3), "at": _iso(self._clock())}
+        usd = {} if self.usd is None else {"usd": self.usd}
+        return {"seconds": round(self.seconds, 3), "at": _iso(self._clock()), **usd}
 
     def _rendered(self, *, live: bool) -> bytes:
         """The rows as JSON lines; a `live` file ends with a line that says what goes on now."""

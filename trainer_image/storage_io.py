@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud import storage
@@ -47,6 +48,15 @@ class ObjectStore:
         """The object's content. Raises google.api_core.exceptions.NotFound."""
         content: bytes = self._blob(uri).download_as_bytes(timeout=TIMEOUT_SECONDS)
         return content
+
+    def download(self, uri: str, sink: BinaryIO) -> str:
+        """Stream an object into an open file; the SHA-256 of its bytes.
+
+        Raises google.api_core.exceptions.NotFound.
+        """
+        hashing = _HashingFile(sink)
+        self._blob(uri).download_to_file(hashing, raw_download=True, timeout=TIMEOUT_SECONDS)
+        return hashing.digest.hexdigest()
 
     def create(self, uri: str, content: bytes, content_type: str) -> StoredObject:
         """Write an object that must not exist yet.
@@ -124,6 +134,18 @@ class ObjectStore:
     def _blob(self, uri: str) -> storage.Blob:
         bucket_name, _, name = uri.removeprefix("gs://").partition("/")
         return self._client.bucket(bucket_name).blob(name)
+
+
+class _HashingFile:
+    """Passes bytes on and hashes them: what is checked is what was written."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self._sink = sink
+
+    def write(self, chunk: bytes) -> int:
+        self.digest.update(chunk)
+        return self._sink.write(chunk)
 
 
 class ReadingStore(ObjectStore):

@@ -27,7 +27,7 @@ from transformers import Trainer, TrainingArguments
 
 from adapters import copy_adapter, load_adapter
 from base_model import Placement
-from batches import Batch, MicroBatches
+from batches import Batch, MicroBatches, pieces
 from chat import IGNORED
 from settings import Settings
 
@@ -77,6 +77,24 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc]
             pin_memory=self.args.dataloader_pin_memory,
             generator=torch.Generator(),
         )
+
+    def training_step(
+        self, model: Any, inputs: Batch, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Forward and backward of a micro-batch, in pieces where there is a limit.
+
+        The losses are sums over the same norm, so the gradients of the pieces add up to those of
+        the whole. Several processes exchange gradients at each backward pass, and must agree how
+        many there are: they compute a micro-batch at once.
+        """
+        at_once = self._placement.tokens_at_once
+        alone = self.accelerator.num_processes == 1
+        cut = pieces(inputs, at_once) if at_once is not None and alone else [inputs]
+        losses = [
+            super(SupervisedTrainer, self).training_step(model, piece, num_items_in_batch)
+            for piece in cut
+        ]
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,

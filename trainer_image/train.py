@@ -35,6 +35,7 @@ from checkpoints import Checkpoints, held_conditions, interval_of
 from dataset import fetch_dataset
 from failures import Superseded, classify, where_raised
 from logs import log, only_errors
+from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
 from processes import Processes
 from progress import CONTENT_TYPE, Progress
@@ -136,7 +137,9 @@ def train_attempt(
         )
 
     metrics_uri = f"{options.attempt_uri}/metrics.jsonl"
-    with Progress(lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE)) as progress:
+    with Progress(
+        lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE), usd_per_hour=spec.usd_per_hour
+    ) as progress:
         dataset = fetch_dataset(store, spec)  # 3
         settings = settle_settings(spec).for_conversations(  # 4
             [example.replies for example in dataset.train]
@@ -144,6 +147,7 @@ def train_attempt(
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")
+        use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
         import evaluation
@@ -167,7 +171,12 @@ def train_attempt(
             )
 
         before = evaluate("evaluating_before")  # 7
-        progress.enter("training", steps=settings.optimizer_steps(len(loaded.train_rows)))
+        progress.record_eval(recordable(before.loss), step=0)
+        progress.enter(
+            "training",
+            steps=settings.optimizer_steps(len(loaded.train_rows)),
+            tokens=settings.epochs * sum(len(row.input_ids) for row in loaded.train_rows),
+        )
         training_started = progress.seconds
         trained = recipe.train(
             loaded.model,
@@ -181,6 +190,7 @@ def train_attempt(
         )
         train_seconds = progress.seconds - training_started
         after = evaluate("evaluating_after")  # 8
+        progress.record_eval(recordable(after.loss), step=trained.applied_steps)
         gate = evaluation.judge(before, after)
         log("INFO", "gate", passed=gate.passed, reasons=gate.reasons)
 

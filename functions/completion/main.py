@@ -1,6 +1,6 @@
 """Completion: a job that ended becomes a record that is true, and an event.
 
-Called by push from the topic `storage-events` (filtered to `results/`), and by a tick each minute.
+Called by push from `storage-events` (`results/`) and `dead-letters`, and by a tick each minute.
 """
 
 import os
@@ -11,9 +11,8 @@ from cloudevents.http import CloudEvent
 
 from tuner.clock import utc_now
 from tuner.completion import Completion
-from tuner.entrypoint import is_tick, message_of, naming_missing_resources
+from tuner.entrypoint import is_dead_letter, message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
-from tuner.events import DeadLetter
 from tuner.lanes.catalogue import Catalogue
 from tuner.moving import Mover
 from tuner.notifications import ObjectFinalized
@@ -25,16 +24,15 @@ from tuner.retention import Retention
 @cache
 def dependencies() -> tuple[Parts, Completion, Retention]:
     parts = Parts(os.environ)
-    settings, book = parts.settings, parts.lane_book()
+    settings, records, book = parts.settings, parts.records, parts.lane_book()
     lanes = Catalogue(settings, parts.ledger)
     return parts, Completion(
-        records=parts.records, lanes=lanes, book=book,
+        records=records, lanes=lanes, book=book, clock=utc_now, work_bucket=parts.work_bucket,
         mover=Mover(lanes=lanes, book=book, quota=lanes.quota_watch, regions=settings.regions,
-                    clock=utc_now),
-        work_bucket=parts.work_bucket, places=parts.places, max_attempts=settings.max_attempts,
-        models_bucket=parts.bucket(parts.places.models_bucket_name), clock=utc_now,
-    ), Retention(work_bucket=parts.work_bucket, ledger=parts.ledger, keep=settings.keep,
-                 clock=utc_now)  # fmt: skip
+                    clock=utc_now), places=parts.places, max_attempts=settings.max_attempts,
+        models_bucket=parts.bucket(parts.places.models_bucket_name),
+    ), Retention(work_bucket=parts.work_bucket, ledger=parts.ledger, alarms=records.alarms,
+                 keep=settings.keep, clock=utc_now)  # fmt: skip
 
 
 @functions_framework.cloud_event  # type: ignore[untyped-decorator]
@@ -42,17 +40,18 @@ def complete(event: CloudEvent) -> None:
     """Look at the run whose result appeared; on a tick, at every running run."""
     parts, completion, retention = dependencies()
     with naming_missing_resources(f"buckets {parts.places.prefix}-* or Vertex AI"):
-        if is_tick(event):
+        if parts.is_tick_for("completion", event):
             completion.check_all()
             retention.run()
             return
         message = message_of(event)
+        if is_dead_letter(event):
+            parts.tell_of_dead_letter(message)
+            return
         try:
             created = ObjectFinalized.from_notification(message.data)
         except MalformedMessage as error:
-            parts.events.publish_dead_letter(
-                DeadLetter.of(message, source="completion", error=error, at=utc_now())
-            )
+            parts.give_up_on(message, "completion", error)
             return
         result = parse_result_name(created.name)
         if result and created.bucket == parts.places.work_bucket_name:

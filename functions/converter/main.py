@@ -11,9 +11,8 @@ from cloudevents.http import CloudEvent
 
 from tuner.clock import new_id, utc_now
 from tuner.conversion import Converter
-from tuner.entrypoint import is_tick, message_of, naming_missing_resources
+from tuner.entrypoint import message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
-from tuner.events import DeadLetter
 from tuner.memory import MemoryKeeper
 from tuner.notifications import ObjectFinalized
 from tuner.parts import Parts
@@ -42,7 +41,7 @@ def convert(event: CloudEvent) -> None:
     """Convert the upload that a notification names; on a tick, those that none has named."""
     parts, converter, sweep = dependencies()
     with naming_missing_resources(f"buckets {parts.places.prefix}-*"):
-        if is_tick(event):
+        if parts.is_tick_for("converter", event):
             sweep.run()
             return
         message = message_of(event)
@@ -51,6 +50,4 @@ def convert(event: CloudEvent) -> None:
         try:
             converter.convert_upload(ObjectFinalized.from_notification(message.data))
         except MalformedMessage as error:
-            parts.events.publish_dead_letter(
-                DeadLetter.of(message, source="converter", error=error, at=utc_now())
-            )
+            parts.give_up_on(message, "converter", error)

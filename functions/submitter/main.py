@@ -8,9 +8,8 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from tuner.clock import new_id, utc_now
-from tuner.entrypoint import is_tick, message_of, naming_missing_resources
+from tuner.entrypoint import message_of, naming_missing_resources
 from tuner.errors import MalformedMessage
-from tuner.events import DeadLetter
 from tuner.lanes.catalogue import Catalogue
 from tuner.launching import Launcher
 from tuner.parts import Parts
@@ -22,9 +21,9 @@ from tuner.submission import Submitter
 @cache
 def dependencies() -> tuple[Parts, Submitter]:
     parts = Parts(os.environ)
-    settings, book = parts.settings, parts.lane_book()
+    settings, book, alarms = parts.settings, parts.lane_book(), parts.records.alarms
     lanes = Catalogue(settings, parts.ledger)
-    spending = Spending(parts.ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
+    spending = Spending(parts.ledger, alarms, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
     launcher = Launcher(
         records=parts.records, lanes=lanes, book=book, spending=spending, clock=utc_now,
         places=parts.places, work_bucket=parts.work_bucket, new_id=new_id,
@@ -42,15 +41,14 @@ def submit(event: CloudEvent) -> None:
     """Record a request, then try an admission pass; on a tick, only the pass."""
     parts, submitter = dependencies()
     with naming_missing_resources(f"buckets {parts.places.prefix}-*, Vertex AI or Cloud Quotas"):
-        if is_tick(event):
+        if parts.is_tick_for("submitter", event):
             submitter.run_pass()
             return
         try:
             message = message_of(event)
             submitter.record(decode_request(message.data))
         except MalformedMessage as error:
-            letter = DeadLetter.of(message, source="submitter", error=error, at=utc_now())
-            parts.events.publish_dead_letter(letter)
+            parts.give_up_on(message, "submitter", error)
             return
     try:
         submitter.run_pass()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby
@@ -73,6 +73,8 @@ class Wait:
     next_check_at: datetime
     #: Equal for two waits that differ only in how much others use at the moment.
     key: str
+    #: What it waits for that nobody will give by itself, as a short digest; "" where time may help.
+    stuck_on: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -197,6 +199,7 @@ def decide(place: Place, snapshot: Snapshot, now: datetime) -> Decision:
         )
         next_check_at = known.shut_until
     asked = {metric: increase.key for metric, increase in increases.items()}
+    is_stuck = any(increase.needs_a_person for increase in increases.values())
     return Wait(
         reason=reason,
         lane=place.lane,
@@ -205,6 +208,7 @@ def decide(place: Place, snapshot: Snapshot, now: datetime) -> Decision:
         has=lacking,
         next_check_at=next_check_at,
         key=f"{place.lane} {region} {sorted(lacking)} {limits} {asked}{'' if lacking else reason}",
+        stuck_on=reason_digest(f"{sorted(asked.items())}") if is_stuck and lacking else "",
     )
 
 
@@ -216,12 +220,14 @@ def decide_run(
     `places` in order of preference, those of a lane together.
     """
     wait: Wait | None = None
+    may_open = False
     refusals: dict[str, None] = {}
     patience = timedelta()
     # Two instances' clocks differ, and one may go back: nobody waited for less than no time.
     waited = max(waited, timedelta())
     for _, group in groupby(places, key=lambda place: place.lane):
         if waited < patience:
+            may_open = True  # the next lane is looked at later
             break
         lane = list(group)
         decisions = [decide(place, snapshot, now) for place in lane]
@@ -233,7 +239,10 @@ def decide_run(
         waits = [decision for decision in decisions if isinstance(decision, Wait)]
         if waits:
             wait = wait or waits[0]
+            may_open = may_open or not all(each.stuck_on for each in waits)
             patience += lane[0].move_on_after
+    if wait is not None and may_open:
+        return replace(wait, stuck_on="")
     return wait or Reject(reason=" ".join(refusals))
 
 

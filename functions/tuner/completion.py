@@ -16,9 +16,9 @@ from google.cloud import storage
 
 from tuner.clock import Clock, human_duration
 from tuner.election import close_attempt, winner_beside
+from tuner.endings import BY, Endings
 from tuner.errors import UntrustedResult
-from tuner.events import AlarmRaised
-from tuner.heartbeat import last_progress
+from tuner.heartbeat import read_heartbeat
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
@@ -28,30 +28,24 @@ from tuner.log import fields
 from tuner.moving import Mover
 from tuner.passes import PassBook, is_settled
 from tuner.places import Places
+from tuner.progress import ProgressTeller
 from tuner.publication import publish_model, system_prompt_of, verdict_of
-from tuner.quota import refused_metrics
 from tuner.records import Records
 from tuner.restoring import trained_since
-from tuner.runs import OUT_OF_MEMORY, Attempt, Run, RunState
-from tuner.training_job import Failure, FailureKind, Outcome, Result
+from tuner.runs import Attempt, Run, RunState
+from tuner.training_job import Outcome, Result
 from tuner.verification import check_identity, check_image, read_result, verify
 
 log = logging.getLogger(__name__)
 
-BY = "completion"
-
 #: A running job whose metrics stand still for so long is stuck.
 STALL = timedelta(minutes=30)
-#: How long a place is passed over that had no machine, though the quota sufficed.
-_STAY_AWAY = timedelta(minutes=10)
 PASS_SECONDS = 50.0
 
 #: What a tick looks at: jobs, and successes whose closing was interrupted.
 _OURS = {RunState.RUNNING, RunState.SUCCEEDED}
 #: A job that was deleted by hand after it was done is told from others by its result.
 _MAY_HAVE_SUCCEEDED = {JobPhase.SUCCEEDED, JobPhase.GONE}
-_RESOURCE_EXHAUSTED = 8
-_STOCK_OUT = "Resources are insufficient in region"
 
 
 class Completion:
@@ -77,9 +71,10 @@ class Completion:
         self._work = work_bucket
         self._models = models_bucket
         self._places = places
-        self._max_attempts = max_attempts
         self._clock = clock
         self._passes = PassBook(records.ledger, "completion")
+        self._progress = ProgressTeller(records, clock=clock)
+        self._endings = Endings(records=records, book=book, max_attempts=max_attempts, clock=clock)
         #: Whether silence tells something: after a jump of the clock everybody seems silent.
         self._settled = True
 
@@ -97,10 +92,7 @@ class Completion:
             log.info("No open run has this id; nothing to do.", extra=fields(run_id=run_id))
             return
         reason = "A result document lies under the id of a run that does not exist."
-        log.error(reason, extra=fields(run_id=run_id, alarm="foreign-result"))
-        self._records.raise_alarm(
-            AlarmRaised(name="foreign-result", run_id=run_id, reason=reason, at=self._clock())
-        )
+        self._records.alarms.raise_once("foreign-result", run_id, reason=reason, run_id=run_id)
 
     def check_all(self) -> None:
         """Look at every running run, because of a tick."""
@@ -124,6 +116,7 @@ class Completion:
                 else:
                     self.check_run(entry.run_id)
         self._passes.note(cursor)
+        self._progress.tell({entry.run_id for entry in running})
 
     def _finish_closing(self, entry: QueueEntry) -> None:
         """Promote and close a run that succeeded, where that was interrupted."""
@@ -173,34 +166,23 @@ class Completion:
                 check_identity(result, stored.run, attempt)
                 check_image(job.image_uri, attempt)
             if result is not None and result.outcome is Outcome.FAILED:
-                self._failed(stored, attempt, result.failure)
+                self._endings.failed(stored, attempt, result.failure)
             elif result is not None and job.phase in _MAY_HAVE_SUCCEEDED:
                 self._succeeded(stored, attempt, result)
             else:
-                self._ended_without_success(stored, attempt, job)
+                self._endings.ended_without_success(stored, attempt, job)
         except UntrustedResult as error:
             self._untrusted(stored.run, attempt, str(error))
-            self._again(stored, attempt, f"The result could not be verified: {error}")
+            self._endings.again(stored, attempt, f"The result could not be verified: {error}")
 
     def _untrusted(self, run: Run, attempt: Attempt, reason: str) -> None:
-        """Tell of a result that is not believed, before the record moves on from its attempt.
-
-        So it is told at least once: a publish that fails leaves all as it is for the next tick.
-        Consumers know one that is told twice by its id.
-        """
-        log.error(
-            "A result does not match its run.",
-            extra=fields(run_id=run.run_id, reason=reason, alarm="untrusted-result"),
-        )
-        self._records.raise_alarm(
-            AlarmRaised(
-                name="untrusted-result",
-                run_id=run.run_id,
-                persona=run.persona,
-                attempt=attempt.number,
-                reason=reason,
-                at=self._clock(),
-            )
+        """Tell of a result that is not believed, before the record moves on from its attempt."""
+        self._records.alarms.raise_once(
+            "untrusted-result",
+            f"{run.run_id}-{attempt.number}",
+            run=run,
+            attempt=attempt.number,
+            reason=reason,
         )
 
     # -- while the job runs -----------------------------------------------------------------
@@ -220,12 +202,14 @@ class Completion:
         if attempt.started_at is None and job.started_at is not None:
             attempt = attempt.evolve(started_at=job.started_at)
             stored = self._records.save(stored, run.with_attempt(attempt))
-        heartbeat = last_progress(
+        heartbeat = read_heartbeat(
             self._work,
             self._places.attempt_prefix(run.run_id, attempt.number),
             started=job.started_at or attempt.intended_at,
         )
-        silent = self._clock() - heartbeat
+        if heartbeat.progress is not None:
+            self._progress.note(run, attempt.number, heartbeat.progress)
+        silent = self._clock() - heartbeat.at
         if silent >= STALL and self._settled:
             reason = f"No progress for {human_duration(silent.total_seconds())}"
             self._stop(stored, attempt, lane, reason)
@@ -272,112 +256,6 @@ class Completion:
             before_close=self._promote,
         )
 
-    def _failed(self, stored: Stored, attempt: Attempt, failure: Failure | None) -> None:
-        """The trainer itself says that it failed, and why."""
-        self._book.reset(attempt.lane, attempt.region)
-        kind = failure.kind if failure else FailureKind.INTERNAL
-        message = failure.message if failure else "The trainer failed and gave no reason."
-        if kind is FailureKind.OUT_OF_MEMORY and attempt.micro_batch_divisor == 1:
-            self._again(
-                stored,
-                attempt,
-                "The GPU's memory did not suffice; trying once more with half the micro-batch.",
-                end_reason=OUT_OF_MEMORY,
-            )
-            return
-        self._end(stored, attempt, RunState.FAILED, message)
-
-    def _ended_without_success(self, stored: Stored, attempt: Attempt, job: JobStatus) -> None:
-        """No result document, or a job that did not succeed: the platform's error tells why."""
-        message = job.error_message
-        if attempt.stop_reason:
-            if attempt.started_at is None:
-                # It stood in a queue there: the next attempt should go somewhere else.
-                self._book.refused(
-                    attempt.lane,
-                    attempt.region,
-                    text=attempt.stop_reason,
-                    limits={},
-                    at_least=_STAY_AWAY,
-                )
-            self._again(stored, attempt, f"{attempt.stop_reason}; the job was ended.")
-        elif job.phase is JobPhase.CANCELLED:
-            self._cancelled_outside(stored, attempt)
-        elif job.phase is JobPhase.GONE:
-            self._again(stored, attempt, "The job was deleted before it was done.")
-        elif job.error_code == _RESOURCE_EXHAUSTED and refused_metrics(message):
-            text = f"quota exceeded for {', '.join(refused_metrics(message))}"
-            self._book.refused(attempt.lane, attempt.region, text=text, limits={})
-            self._again(stored, attempt, f"Refused after launch: {message}")
-        elif _STOCK_OUT in message:
-            self._book.refused(
-                attempt.lane, attempt.region, text=message, limits={}, at_least=_STAY_AWAY
-            )
-            self._again(
-                stored, attempt, f"{attempt.region} has no free machine of this kind right now."
-            )
-        elif _ran_out_of_time(attempt):
-            limit = human_duration(attempt.timeout_seconds)
-            self._end(
-                stored,
-                attempt,
-                RunState.FAILED,
-                f"Training did not end within its time limit of {limit}, three times the estimate "
-                "or what the budget allows. Use fewer epochs or a higher budget_usd.",
-            )
-        elif attempt.started_at is None:
-            # Nothing of ours ran, so nothing else would slow the next attempt down.
-            self._book.refused(attempt.lane, attempt.region, text=message, limits={})
-            self._again(stored, attempt, f"The job ended before it started: {message}")
-        else:
-            self._again(stored, attempt, f"The job ended without a result: {message or job.phase}")
-
-    def _cancelled_outside(self, stored: Stored, attempt: Attempt) -> None:
-        run, now = stored.run, self._clock()
-        reason = "The job was cancelled outside of ech0-tuner."
-        run = run.with_attempt(attempt.evolve(end_reason=reason)).advance(
-            RunState.CANCELLING, at=now, by=BY, reason=reason
-        )
-        # The submitter's next pass finds the job terminal and closes the run.
-        self._records.save(stored, run)
-
-    def _again(
-        self, stored: Stored, attempt: Attempt, reason: str, *, end_reason: str | None = None
-    ) -> None:
-        """Back to the queue for the next attempt, unless there were enough that ran."""
-        run = stored.run
-        trained = sum(1 for a in run.attempts if a.number != attempt.number and a.started_at)
-        trained += 1 if attempt.started_at else 0
-        if trained >= self._max_attempts:
-            self._end(
-                stored,
-                attempt,
-                RunState.FAILED,
-                f"{trained} attempts ran and none came to an end; the last: {reason} "
-                f"`tuner retry {run.run_id}` asks again.",
-            )
-            return
-        now = self._clock()
-        ended = attempt.evolve(end_reason=end_reason or reason)
-        self._records.save(
-            stored,
-            run.with_attempt(ended).advance(
-                RunState.WAITING,
-                at=now,
-                by=BY,
-                reason=reason,
-                # The deadline is for waiting; the time on a machine was none.
-                deadline_at=run.deadline_at + (now - (attempt.started_at or now)),
-            ),
-        )
-
-    def _end(self, stored: Stored, attempt: Attempt, state: RunState, reason: str) -> None:
-        ended = attempt.evolve(end_reason=reason)
-        self._records.save(
-            stored,
-            stored.run.with_attempt(ended).advance(state, at=self._clock(), by=BY, reason=reason),
-        )
-
 
 def _in_turn(running: list[QueueEntry], cursor: str, now: datetime) -> list[QueueEntry]:
     """From where a pass was cut short, and round; else each minute another one comes first.
@@ -388,10 +266,3 @@ def _in_turn(running: list[QueueEntry], cursor: str, now: datetime) -> list[Queu
     if cursor:
         first = sum(entry.run_id < cursor for entry in running)
     return running[first:] + running[:first]
-
-
-def _ran_out_of_time(attempt: Attempt) -> bool:
-    """Whether the platform ended the job because of its own time limit."""
-    if not attempt.timeout_seconds or attempt.started_at is None or attempt.ended_at is None:
-        return False
-    return (attempt.ended_at - attempt.started_at).total_seconds() >= attempt.timeout_seconds

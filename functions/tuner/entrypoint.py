@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from typing import Any
 from google.api_core import exceptions as google_exceptions
 
 from tuner.errors import explain
+from tuner.places import DEAD_LETTERS_TOPIC
 
 #: CloudEvent type of a tick, posted by Cloud Scheduler.
 TICK_TYPE = "ech0.tuner.tick.v1"
+#: Pub/Sub says so of a message that failed too often.
+_PUBSUB_GAVE_UP = "CloudPubSubDeadLetterSourceSubscription"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,18 @@ class Message:
 
 def is_tick(event: Any) -> bool:
     return bool(event["type"] == TICK_TYPE)
+
+
+def is_dead_letter(event: Any) -> bool:
+    """Whether it was pushed from the topic of what nobody could carry out."""
+    return str(event["source"]).endswith(f"/topics/{DEAD_LETTERS_TOPIC}")
+
+
+def source_of_dead_letter(message: Message) -> str:
+    """The function that gave up on a message: by our own word for it, or by Pub/Sub's."""
+    attributes = message.attributes
+    named = attributes.get("source") or attributes.get(_PUBSUB_GAVE_UP, "")
+    return re.sub(r"[^a-z-]", "", named.rpartition("/")[2])[:40] or "unknown"
 
 
 def message_of(event: Any) -> Message:

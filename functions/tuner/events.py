@@ -1,15 +1,16 @@
 """What is published for other systems: run events, refused uploads, alarms, dead letters.
 
 Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
-`run.<state>`, `upload.rejected`, `upload.kept` or `alarm.raised`; `seq` counts a run's state
-changes from 1 without a gap, so a consumer drops what it has seen and knows what it missed. Bodies
-hold no conversation text.
+`run.<state>`, `run.progress`, `upload.rejected`, `upload.kept` or `alarm.raised`; `seq` counts a
+run's state changes from 1 without a gap, so a consumer drops what it has seen and knows what it
+missed. Bodies hold no conversation text.
 
 Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol, Self
 
@@ -69,6 +70,28 @@ class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
     usd: float | None = None
 
 
+class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run's training is, by its trainer's own word, version 1; once a minute at most.
+
+    It is no state change and has no `seq`: `after_seq` is that of the latest change before it.
+    """
+
+    schema_version: int = 1
+    run_id: str
+    persona: str
+    attempt: int
+    after_seq: int
+    #: What the trainer does, in its words; `step` of `steps` is counted within it.
+    phase: str
+    step: int
+    steps: int | None = None
+    #: The latest step's training loss.
+    loss: float | None = None
+    #: Since the trainer began.
+    seconds: float | None = None
+    at: datetime
+
+
 class UploadRejected(msgspec.Struct, frozen=True, kw_only=True):
     """An upload that became no dataset: why, where in the file, and what to do. Version 1."""
 
@@ -104,15 +127,17 @@ class UploadKept(msgspec.Struct, frozen=True, kw_only=True):
 class AlarmRaised(msgspec.Struct, frozen=True, kw_only=True):
     """Something that deserves a look, version 1. `name` is an alarm of docs/operate.md.
 
-    `persona` and `attempt` are None when no run of that id is known.
+    `persona` and `attempt` are None when no run of that id is known. `run_id` is empty where it is
+    of no run, and `fix`, which says what to do, in events of releases before that field.
     """
 
     schema_version: int = 1
     name: str
-    run_id: str
+    run_id: str = ""
     persona: str | None = None
     attempt: int | None = None
     reason: str
+    fix: str = ""
     at: datetime
 
 
@@ -174,8 +199,12 @@ def event_of(run: Run, change: Change) -> RunEvent:
 class Events:
     """Publishes; one call per invocation, no background thread."""
 
-    def __init__(self, publisher: Publisher, places: Places, *, deployment: str) -> None:
+    def __init__(
+        self, publisher: Publisher, places: Places, *, deployment: str, ordered: bool = False
+    ) -> None:
+        """`ordered`: a run's events carry its id as their ordering key."""
         self._publisher = publisher
+        self._ordered = ordered
         self._places = places
         self._source = f"//ech0-tuner/{deployment}"
 
@@ -194,6 +223,23 @@ class Events:
                 seq=str(change.seq),
             )
             for change in run.unpublished
+        ]
+        if messages:
+            self._publish(RUN_EVENTS_TOPIC, messages)
+
+    def publish_progress(self, progress: Sequence[RunProgress]) -> None:
+        """Publish how far runs are, in one call; one that is told twice has the same id."""
+        messages = [
+            self._message(
+                each,
+                type_="run.progress",
+                id_=f"{each.run_id}-{each.attempt}-{each.phase}-{each.step}",
+                subject=f"runs/{each.run_id}",
+                at=each.at,
+                run_id=each.run_id,
+                persona=each.persona,
+            )
+            for each in progress
         ]
         if messages:
             self._publish(RUN_EVENTS_TOPIC, messages)
@@ -220,17 +266,17 @@ class Events:
         )
         self._publish(RUN_EVENTS_TOPIC, [message])
 
-    def publish_alarm(self, alarm: AlarmRaised) -> None:
-        """Publish an alarm; of one attempt, the same one has the same id each time."""
-        persona = {"persona": alarm.persona} if alarm.persona else {}
+    def publish_alarm(self, alarm: AlarmRaised, *, cause: str) -> None:
+        """Publish an alarm; of one cause, the same one has the same id each time."""
+        about = {"run_id": alarm.run_id, "persona": alarm.persona}
         message = self._message(
             alarm,
             type_="alarm.raised",
-            id_=f"alarm-{alarm.name}-{alarm.run_id}-{alarm.attempt or 0}",
-            subject=f"runs/{alarm.run_id}",
+            id_=f"alarm-{alarm.name}-{cause}",
+            subject=f"runs/{alarm.run_id}" if alarm.run_id else f"alarms/{alarm.name}",
             at=alarm.at,
-            run_id=alarm.run_id,
-            **persona,
+            # Pub/Sub takes no empty attribute.
+            **{name: value for name, value in about.items() if value},
         )
         self._publish(RUN_EVENTS_TOPIC, [message])
 
@@ -260,6 +306,7 @@ class Events:
     ) -> PubsubMessage:
         return PubsubMessage(
             data=msgspec.json.encode(body),
+            ordering_key=attributes.get("run_id", "") if self._ordered else "",
             attributes={
                 "ce-specversion": "1.0",
                 "ce-type": type_,

@@ -71,6 +71,11 @@ class Increase(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.state} {self.preferred} {self.granted} {self.detail}"
 
     @property
+    def needs_a_person(self) -> bool:
+        """Whether nothing more comes of it unless somebody does something."""
+        return not self.is_open
+
+    @property
     def is_open(self) -> bool:
         """Whether Google may still raise the limit by itself."""
         return self.state in {IncreaseState.PENDING, IncreaseState.GRANTED}

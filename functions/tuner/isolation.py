@@ -83,12 +83,16 @@ def _count(ledger: Ledger, run_id: str) -> None:
         return
     errors = stored.run.errors + 1
     parked = errors >= MAX_ERRORS
+    changed = stored.run.evolve(errors=errors, parked=parked)
+    if parked:
+        changed = changed.evolve(parked_at=ledger.now)
     try:
-        ledger.replace(stored, stored.run.evolve(errors=errors, parked=parked))
+        ledger.replace(stored, changed)
     except LedgerConflict:
         return
     if parked:
+        # The next pass raises the alarm: it cannot be lost on the way.
         log.error(
             "A run failed in five passes and is parked until it is woken.",
-            extra=fields(run_id=run_id, alarm="run-parked"),
+            extra=fields(run_id=run_id),
         )

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from google.cloud import storage
 
 from tuner.admission import TICK
+from tuner.base_mirror import mirror_prefix
 from tuner.clock import Clock, NewId, human_duration
 from tuner.election import close_attempt, winner_beside
 from tuner.lane_book import LaneBook
@@ -32,6 +33,7 @@ from tuner.lanes import (
 from tuner.ledger import Ledger, Stored
 from tuner.log import fields
 from tuner.places import Places
+from tuner.presets import PRESETS
 from tuner.records import Records
 from tuner.requests import TrainingRequest
 from tuner.restoring import job_that_is_done, lost_attempt
@@ -205,11 +207,19 @@ class Launcher:
             result_uri=self._places.work_uri(self._places.result_name(run.run_id, attempt.number)),
             lane=attempt.lane,
             region=attempt.region,
+            usd_per_hour=attempt.usd_per_hour or None,
+            base_model_uri=self._mirror_uri(run),
         )
         name = f"{self._places.attempt_prefix(run.run_id, attempt.number)}/job.json"
         self.work_bucket.blob(name).upload_from_string(
             encode(spec), content_type="application/json"
         )
+
+    def _mirror_uri(self, run: Run) -> str:
+        """Whether anything is there is the trainer's to see: the submitter reads no models."""
+        preset = PRESETS[run.request.preset]
+        prefix = mirror_prefix(preset.base_model, preset.revisions[0])
+        return f"gs://{self._places.models_bucket_name}/{prefix}"
 
     def _record_reply(
         self,

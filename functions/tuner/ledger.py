@@ -14,11 +14,9 @@ Preconditions: https://cloud.google.com/storage/docs/request-preconditions
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -27,9 +25,16 @@ from google.cloud import storage
 
 from tuner.clock import Clock, NewId
 from tuner.errors import LedgerConflict, NewerRecord
+from tuner.locks import HeldLock, Lease, acquire
 from tuner.log import fields
-from tuner.runs import QUEUED, SCHEMA_VERSION, TERMINAL, Run, RunState
+from tuner.queue_entries import QueueEntry, entry_of, metadata_of, reason_digest
+from tuner.runs import SCHEMA_VERSION, Run, RunState
 from tuner.training_job import decode, encode
+
+__all__ = [
+    "UNREADABLE", "HeldLock", "Lease", "Ledger", "Listed", "QueueEntry", "Stored",
+    "is_missing_bucket", "reason_digest",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -51,69 +56,13 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueEntry:
-    """What listing `open/` tells of a run without reading it."""
+class Listed:
+    """What listing tells of a small document without reading it."""
 
-    run_id: str
+    name: str
     generation: int
-    state: RunState
-    priority: int
-    requested_at: datetime
-    deadline_at: datetime
-    seq: int
-    published_seq: int
-    errors: int
-    parked: bool
-    preset: str
-    lanes: tuple[str, ...]
-    regions: tuple[str, ...]
-    #: Seconds that each of `lanes` may stay shut before the next is looked at.
-    move_on_after: tuple[int, ...]
-    #: Since when it has no machine.
-    waiting_since: datetime
-    #: Digest of why the run waits; a pass that comes to the same answer writes nothing.
-    reason_digest: str
-
-    # Kept with the entry, which is kept from one listing to the next: a pass over thousands of
-    # runs asks for each of these.
-
-    @cached_property
-    def is_unsettled(self) -> bool:
-        """Whether a save was interrupted. What succeeded is left to completion, which promotes."""
-        unsettled = self.seq != self.published_seq or self.state in TERMINAL
-        return unsettled and self.state is not RunState.SUCCEEDED
-
-    @cached_property
-    def needs_attention(self) -> bool:
-        """Whether a pass has to do something for it at once, whatever the quota."""
-        return self.is_unsettled or self.state in {RunState.SUBMITTING, RunState.CANCELLING}
-
-    @cached_property
-    def is_queued(self) -> bool:
-        """Whether it may be admitted."""
-        return self.state in QUEUED and not self.parked
-
-    @cached_property
-    def told(self) -> str:
-        """What it waits for: the digest of a wait that was noted without an error since."""
-        return self.reason_digest if self.state is RunState.WAITING and not self.errors else ""
-
-    @cached_property
-    def shape(self) -> str:
-        """Equal for runs that look for the same: lanes, patience, regions, preset."""
-        return f"{self.lanes} {self.move_on_after} {self.regions} {self.preset}"
-
-
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds a lock ("": nobody) and until when; `cursor` is where the last holder stopped."""
-
-    schema_version: int = 1
-    holder: str
-    expires_at: datetime
-    cursor: str = ""
-    #: When the holders made their latest create calls.
-    launches: tuple[datetime, ...] = ()
-    write_id: str = ""
+    metadata: dict[str, str]
+    updated: datetime
 
 
 class _Header(msgspec.Struct):
@@ -130,6 +79,15 @@ class Ledger:
         self._new_id = new_id
         #: What the last listing told, by name.
         self._entries: dict[str, QueueEntry] = {}
+
+    @property
+    def now(self) -> datetime:
+        """By the clock that leases are measured with."""
+        return self._clock()
+
+    def write_id(self) -> str:
+        """A fresh one: tells a document from an equal one that another process writes."""
+        return self._new_id()
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -201,7 +159,9 @@ class Ledger:
                 # A generation never changes: what was read of it before need not be read again.
                 entry = known.get(blob.name)
                 if entry is None or entry.generation != blob.generation:
-                    entry = _entry(blob)
+                    entry = entry_of(
+                        blob, run_id=blob.name.removeprefix(_OPEN).removesuffix(".json")
+                    )
             except (KeyError, ValueError):
                 log.exception(
                     "An object in the queue is not a run; it was skipped.",
@@ -248,24 +208,7 @@ class Ledger:
             f"{_OPEN}{run.run_id}.json",
             run,
             generation,
-            metadata={
-                "state": run.state.value,
-                "priority": str(run.request.priority),
-                "requested_at": run.requested_at.isoformat(),
-                "deadline_at": run.deadline_at.isoformat(),
-                "preset": run.request.preset,
-                "lanes": ",".join(run.request.lanes),
-                "regions": ",".join(run.request.regions),
-                "move_on_after": ",".join(
-                    str(run.request.move_on_after.get(lane, 0)) for lane in run.request.lanes
-                ),
-                "waiting_since": run.waiting_since.isoformat(),
-                "reason_digest": reason_digest(run.wait_key or run.reason),
-                "seq": str(run.seq),
-                "published_seq": str(run.published_seq),
-                "errors": str(run.errors),
-                "parked": "yes" if run.parked else "no",
-            },
+            metadata=metadata_of(run),
         )
 
     # -- small documents ------------------------------------------------------------------------
@@ -290,6 +233,31 @@ class Ledger:
         )
         return {blob.name for blob in blobs}
 
+    def listed(self, prefix: str) -> list[Listed]:
+        """All documents below `prefix`, none read; one call per thousand."""
+        blobs = self._bucket.client.list_blobs(
+            self._bucket,
+            prefix=prefix,
+            fields="items(name,generation,metadata,updated),nextPageToken",
+        )
+        return [
+            Listed(
+                name=blob.name,
+                generation=blob.generation,
+                metadata=dict(blob.metadata or {}),
+                updated=blob.updated,
+            )
+            for blob in blobs
+        ]
+
+    def delete_document(self, name: str, generation: int) -> bool:
+        """Delete a document that is still at `generation`; whether it was."""
+        try:
+            self._bucket.delete_blob(name, if_generation_match=generation)
+        except (google_exceptions.NotFound, google_exceptions.PreconditionFailed):
+            return False
+        return True
+
     def read_text(self, name: str) -> tuple[bytes, int] | None:
         """(what a person wrote, as it is, generation), or None when there is none."""
         blob = self._bucket.blob(name)
@@ -310,9 +278,19 @@ class Ledger:
         blob = self._bucket.get_blob(name)
         return blob.generation if blob is not None else 0
 
-    def write_document(self, name: str, document: msgspec.Struct, generation: int) -> int:
-        """Write a document over `generation` (0: create). Raises LedgerConflict."""
-        return self._write(name, document, generation)
+    def write_document(
+        self,
+        name: str,
+        document: msgspec.Struct,
+        generation: int,
+        *,
+        metadata: dict[str, str] | None = None,
+    ) -> int:
+        """Write a document over `generation` (0: create). Raises LedgerConflict.
+
+        `metadata` is what `listed` tells of it.
+        """
+        return self._write(name, document, generation, metadata)
 
     def _write(
         self,
@@ -345,24 +323,9 @@ class Ledger:
 
     def acquire(self, lock: str, *, lease_seconds: float) -> HeldLock | None:
         """Take `locks/<lock>` for a while, or None when somebody holds it."""
-        name = f"locks/{lock}.json"
-        now = self._clock()
-        found = self.read_document(name, Lease)
-        # Whoever gave it back is no holder, even when the clock went back since.
-        if found is not None and found[0].holder and found[0].expires_at > now:
-            return None
-        lease = Lease(
-            holder=self._new_id(),
-            expires_at=now + timedelta(seconds=lease_seconds),
-            cursor=found[0].cursor if found else "",
-            launches=found[0].launches if found else (),
-            write_id=self._new_id(),
+        return acquire(
+            self, lock, lease_seconds=lease_seconds, clock=self._clock, new_id=self._new_id
         )
-        try:
-            generation = self._write(name, lease, found[1] if found else 0)
-        except LedgerConflict:
-            return None
-        return HeldLock(self, name, lease, generation)
 
 
 def is_missing_bucket(error: google_exceptions.NotFound) -> bool:
@@ -371,63 +334,3 @@ def is_missing_bucket(error: google_exceptions.NotFound) -> bool:
     By its text: asking for the bucket itself takes a permission that a function does not have.
     """
     return "bucket does not exist" in str(error)
-
-
-def reason_digest(reason: str) -> str:
-    """A short digest of a reason, for comparing without reading the record."""
-    return hashlib.sha256(reason.encode()).hexdigest()[:16]
-
-
-def _entry(blob: storage.Blob) -> QueueEntry:
-    """Raises KeyError or ValueError when `blob` was not written by this module."""
-    facts = blob.metadata or {}
-    return QueueEntry(
-        run_id=blob.name.removeprefix(_OPEN).removesuffix(".json"),
-        generation=blob.generation,
-        state=RunState(facts["state"]),
-        priority=int(facts["priority"]),
-        requested_at=datetime.fromisoformat(facts["requested_at"]),
-        deadline_at=datetime.fromisoformat(facts["deadline_at"]),
-        seq=int(facts["seq"]),
-        published_seq=int(facts["published_seq"]),
-        errors=int(facts["errors"]),
-        parked=facts["parked"] == "yes",
-        preset=facts["preset"],
-        lanes=tuple(facts["lanes"].split(",")),
-        regions=tuple(filter(None, facts["regions"].split(","))),
-        move_on_after=tuple(map(int, filter(None, facts.get("move_on_after", "").split(",")))),
-        waiting_since=datetime.fromisoformat(facts.get("waiting_since") or facts["requested_at"]),
-        reason_digest=facts["reason_digest"],
-    )
-
-
-class HeldLock:
-    """A lease that we hold. Released by overwriting it: deletes are not guarded everywhere."""
-
-    def __init__(self, ledger: Ledger, name: str, lease: Lease, generation: int) -> None:
-        self._ledger = ledger
-        self._name = name
-        self._lease = lease
-        self._generation = generation
-
-    @property
-    def cursor(self) -> str:
-        return self._lease.cursor
-
-    @property
-    def launches(self) -> tuple[datetime, ...]:
-        return self._lease.launches
-
-    def release(self, *, cursor: str, at: datetime, launches: tuple[datetime, ...] = ()) -> None:
-        """Give the lock back and remember where the next holder goes on."""
-        lease = msgspec.structs.replace(
-            self._lease,
-            holder="",
-            expires_at=at,
-            cursor=cursor,
-            launches=launches,
-            write_id=self._ledger._new_id(),
-        )
-        # On a conflict the lease ran out and somebody else holds it now.
-        with contextlib.suppress(LedgerConflict):
-            self._ledger.write_document(self._name, lease, self._generation)

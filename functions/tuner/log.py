@@ -2,7 +2,7 @@
 
 A message is one fixed sentence; what somebody will search for goes into fields. Fields hold ids,
 counts and reasons, never conversation text. A record with `alarm` set is what an alert policy
-matches: `log.error("A run was parked.", extra=fields(alarm="run-parked", run_id=…))`.
+matches: `log.error("A job holds it.", extra=fields(alarm="attempt-held", run_id=…))`.
 """
 
 from __future__ import annotations

@@ -8,13 +8,14 @@ consumer may see an event twice, never miss one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from google.api_core import exceptions as google_exceptions
 
+from tuner.alarms import Alarms
 from tuner.clock import Clock
-from tuner.events import AlarmRaised, Events
+from tuner.events import Events, RunProgress
 from tuner.ledger import Ledger, QueueEntry, Stored
 from tuner.log import fields
 from tuner.requests import TrainingRequest
@@ -30,6 +31,7 @@ class Records:
 
     def __init__(self, ledger: Ledger, events: Events, *, clock: Clock) -> None:
         self.ledger = ledger
+        self.alarms = Alarms(ledger, events, clock=clock)
         self._events = events
         self._clock = clock
         #: After a publish failed, until when none is tried: an outage must not eat up a pass.
@@ -69,9 +71,15 @@ class Records:
             stored = self._published(stored)
         return stored
 
-    def raise_alarm(self, alarm: AlarmRaised) -> None:
-        """Publish an alarm. Raises what publishing does: nothing else would tell of it later."""
-        self._events.publish_alarm(alarm)
+    def tell_progress(self, progress: Sequence[RunProgress]) -> None:
+        """Publish how far runs are. What cannot be published is let go: more follows."""
+        if not progress or self._is_quiet():
+            return
+        try:
+            self._events.publish_progress(progress)
+        except google_exceptions.GoogleAPIError:
+            self._quiet_until = self._clock() + _QUIET
+            log.warning("Progress could not be published.", exc_info=True)
 
     def settle(self, entry: QueueEntry) -> None:
         """Finish what an interrupted save left behind.
@@ -117,7 +125,7 @@ class Records:
         return published
 
     def _published(self, stored: Stored) -> Stored:
-        if self._quiet_until is not None and self._clock() < self._quiet_until:
+        if self._is_quiet():
             return stored
         try:
             self._events.publish_changes(stored.run)
@@ -132,3 +140,6 @@ class Records:
             return stored
         run = stored.run.evolve(published_seq=stored.run.seq)
         return Stored(run=run, generation=stored.generation)
+
+    def _is_quiet(self) -> bool:
+        return self._quiet_until is not None and self._clock() < self._quiet_until

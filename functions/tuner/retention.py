@@ -17,6 +17,7 @@ from itertools import groupby
 from google.api_core import exceptions as google_exceptions
 from google.cloud import storage
 
+from tuner.alarms import Alarms
 from tuner.clock import Clock
 from tuner.errors import NewerRecord
 from tuner.ledger import UNREADABLE, Ledger
@@ -51,11 +52,18 @@ class Retention:
     """Deletes leftovers, some at each tick, all of them once a day."""
 
     def __init__(
-        self, *, work_bucket: storage.Bucket, ledger: Ledger, keep: timedelta, clock: Clock
+        self,
+        *,
+        work_bucket: storage.Bucket,
+        ledger: Ledger,
+        alarms: Alarms,
+        keep: timedelta,
+        clock: Clock,
     ) -> None:
-        """`keep`: how long the leftovers of attempts that did not win stay."""
+        """`keep`: how long the leftovers of attempts that did not win stay, and alarms' notes."""
         self._work = work_bucket
         self._ledger = ledger
+        self._alarms = alarms
         self._keep = keep
         self._clock = clock
         self._passes = PassBook(ledger, "retention")
@@ -81,6 +89,7 @@ class Retention:
             deleted = [part.size for part in self._leftovers(run_id, parts) if self._delete(part)]
             objects, size, runs = objects + len(deleted), size + sum(deleted), runs + bool(deleted)
         else:
+            objects += self._alarms.forget_old(now - self._keep)
             self._passes.note("", round_ended_at=now)
         if objects:
             log.info(

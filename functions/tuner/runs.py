@@ -160,6 +160,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     #: Passes in a row that failed on this run; it is parked after some, until it is woken.
     errors: int = 0
     parked: bool = False
+    #: When it was parked last, if that was noted.
+    parked_at: datetime | None = None
     examples: int = 0
     #: Of the dataset's receipt.json as it was read when the run was accepted.
     receipt_sha256: str | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tuner.dataset.receipt import Receipt
-from tuner.events import AlarmRaised, DeadLetter, RunEvent, UploadKept, UploadRejected
+from tuner.events import AlarmRaised, DeadLetter, RunEvent, RunProgress, UploadKept, UploadRejected
 from tuner.latest import Latest
 from tuner.publication import ModelCard
 from tuner.requests import TrainingRequest
@@ -18,6 +18,7 @@ from tuner.training_job import JobSpec, Result
 CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "training-request.v1": TrainingRequest,
     "run-event.v1": RunEvent,
+    "run-progress.v1": RunProgress,
     "upload-rejected.v1": UploadRejected,
     "upload-kept.v1": UploadKept,
     "alarm-raised.v1": AlarmRaised,

@@ -33,6 +33,7 @@ class Settings:
     names_model: str | None
     keep: timedelta
     contact: str | None
+    ordered_events: bool
     lookup_window: timedelta
     lease: timedelta
     vertex_endpoint: str | None
@@ -87,6 +88,8 @@ class Settings:
             #: account needs the permission to change quotas.
             contact=read.text("TUNER_CONTACT", default="", pattern=r"[^\s@]{1,64}@[^\s@]{1,190}")
             or None,
+            #: Whether a run's events carry its id as their ordering key: 1 or 0.
+            ordered_events=bool(read.integer("TUNER_ORDERED_EVENTS", default=0, low=0, high=1)),
             #: How long a job whose create call had no clear reply is looked up. Never lower it on
             #: a cloud: lists lag.
             lookup_window=timedelta(

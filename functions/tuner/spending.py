@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from tuner.alarms import Alarms
 from tuner.clock import NewId
 from tuner.ledger import UNREADABLE, Ledger
 from tuner.log import fields
@@ -50,8 +51,11 @@ def spend_name(now: datetime) -> str:
 class Spending:
     """Reads the paused switch, reserves against the daily cap. Used under the admission lock."""
 
-    def __init__(self, ledger: Ledger, *, daily_cap_usd: float, new_id: NewId) -> None:
+    def __init__(
+        self, ledger: Ledger, alarms: Alarms, *, daily_cap_usd: float, new_id: NewId
+    ) -> None:
         self._ledger = ledger
+        self._alarms = alarms
         self._cap_usd = daily_cap_usd
         self._new_id = new_id
 
@@ -80,16 +84,21 @@ class Spending:
             return f"What was spent today cannot be read ({name}). Correct or delete that object."
         spend, generation = found or (DailySpend(), 0)
         if spend.usd + usd > self._cap_usd:
+            day = f"{now:%Y-%m-%d}"
             if usd > self._cap_usd:
-                return (
+                reason = (
                     f"This job is estimated at ${usd:.2f}, more than the daily cap of "
                     f"${self._cap_usd:.2f}. Raise the cap (TUNER_DAILY_CAP_USD)."
                 )
-            return (
+                self._alarms.raise_once("daily-cap", f"{day}-one-job", reason=reason)
+                return reason
+            reason = (
                 f"The daily cap of ${self._cap_usd:.2f} is reached: ${spend.usd:.2f} are planned "
                 f"today and this job is estimated at ${usd:.2f}. It goes on after midnight UTC, "
                 "or when the cap is raised (TUNER_DAILY_CAP_USD)."
             )
+            self._alarms.raise_once("daily-cap", day, reason=reason)
+            return reason
         updated = msgspec.structs.replace(
             spend, usd=round(spend.usd + usd, 4), jobs=spend.jobs + 1, write_id=self._new_id()
         )

@@ -25,6 +25,7 @@ from tuner.lanes import Lane, kinds
 from tuner.launching import Launcher
 from tuner.ledger import Ledger, QueueEntry, Stored, reason_digest
 from tuner.places import Places
+from tuner.queue_alarms import watch_queue
 from tuner.quota_watch import QuotaWatch
 from tuner.records import Records
 from tuner.requests import TrainingRequest
@@ -100,6 +101,7 @@ class Submitter:
             owed = [e for e in entries if e.needs_attention or now >= e.deadline_at]
             cursor = self._look_after(_rotated(owed, cursor), until) or ""
             self._admit([e for e in entries if e.is_queued and now < e.deadline_at], until)
+            watch_queue(self._ledger, self._records.alarms, entries, now)
         finally:
             lock.release(cursor=cursor, at=self._clock(), launches=tuple(self._launches))
         return True
@@ -282,6 +284,14 @@ class Submitter:
         stored = self._ledger.read_open(entry.run_id)
         if stored is None or stored.run.state not in QUEUED:
             return
+        if decision is not None and decision.stuck_on:
+            # Before the record says so: once it does, nobody comes here again.
+            self._records.alarms.raise_once(
+                "wait-needs-a-person",
+                f"{decision.lane}-{decision.region}-{decision.stuck_on}",
+                run=stored.run,
+                reason=reason,
+            )
         self._records.save(stored, _waiting(stored.run, reason, decision, self._clock()))
 
     def _is_accepted(self, entry: QueueEntry) -> bool:

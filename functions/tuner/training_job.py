@@ -12,6 +12,7 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
                                  `progressed_at` says when training last got on
     attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
     attempts/<n>/samples.json    replies before and after training, for held-out prompts
+    attempts/<n>/proof.json      everything that the gate measured, with replies side by side
     checkpoints/                 shared by the attempts of a run
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -27,7 +28,8 @@ SCHEMA_VERSION = 1
 
 # In Python `$` also matches before a newline at the end; `(?!\n)` forbids that, here and in JSON
 # Schema's dialect alike.
-PERSONA_PATTERN = r"^[a-z0-9-]{1,40}$(?!\n)"
+# `base-models` is a folder beside those of the personas (`tuner.base_mirror`).
+PERSONA_PATTERN = r"^(?!base-models$)[a-z0-9-]{1,40}$(?!\n)"
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 GsUri = Annotated[
     str, msgspec.Meta(pattern=r"^gs://[a-z0-9][a-z0-9._-]+/[^\n]+$(?!\n)", max_length=1100)
@@ -69,6 +71,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     #: Where the job was asked for: a restored ledger finds it again by this.
     lane: str = ""
     region: str = ""
+    #: List price of the attempt's machine, for "cost so far"; None when it is not known.
+    usd_per_hour: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
+    #: Where a mirror of the base model would be; see `tuner.base_mirror`.
+    base_model_uri: GsUri | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,15 +148,25 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int
 
 
+#: A gate's verdict; the first two have passed.
+Verdict = Literal["pass", "pass with warnings", "hold", "too thin"]
+FigureName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$(?!\n)")]
+
+
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the adapter may be promoted, each reason why not, and what to look at all the same.
 
-    A warning is a sentence; it keeps nothing back.
+    A warning is a sentence; it keeps nothing back. Trainers before the proof state no verdict and
+    no figures; docs/proof.md says what each figure is.
     """
 
     passed: bool
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    #: Name → figure: losses in nats per token, shares from 0 to 1; `_low` and `_high` are the ends
+    #: of 95 % intervals.
+    figures: dict[FigureName, float] = {}
 
 
 class BaseModel(msgspec.Struct, frozen=True, kw_only=True):

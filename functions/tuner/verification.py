@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -13,24 +15,44 @@ from google.cloud import storage
 from tuner.errors import UntrustedResult
 from tuner.presets import PRESETS
 from tuner.runs import Attempt, Run
-from tuner.training_job import Artifact, Outcome, Result, Samples, decode
+from tuner.training_job import Artifact, Gate, Outcome, Result, Samples, decode
 
 _WEIGHTS = "adapter/adapter_model.safetensors"
 _CONFIG = "adapter/adapter_config.json"
 _SAMPLES = "samples.json"
+_PROOF = "proof.json"
 #: Without these there is nothing to use and nothing to show.
 REQUIRED_ARTIFACTS = (_WEIGHTS, _CONFIG, _SAMPLES)
 #: What may be copied to the models bucket; `run.json` there is completion's own. Nothing that a
 #: loader would unpickle or import has a name here.
-_ARTIFACT_NAMES = frozenset({*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl"})
+_ARTIFACT_NAMES = frozenset(
+    {*REQUIRED_ARTIFACTS, "adapter/README.md", "metrics.jsonl", _PROOF, "report.html"}
+)
+_TENSORBOARD_NAME = re.compile(r"tensorboard/events\.out\.tfevents\.[A-Za-z0-9_.-]{1,100}")
+_MAX_TENSORBOARD_FILES = 4
+_MAX_TENSORBOARD_BYTES = 8 << 20
 _MAX_RESULT_BYTES = 1 << 20
 #: What is read as a whole.
 _MAX_BYTES = {_CONFIG: 1 << 16, _SAMPLES: 1 << 22}
+#: What a person opens.
+_MAX_OPTIONAL_BYTES = {_PROOF: 4 << 20, "report.html": 8 << 20, "adapter/README.md": 1 << 20}
 #: An adapter of rank 64 for every matrix of a 7B model has 640 MB.
 _MAX_TOTAL_BYTES = 1 << 30
 #: Of reasons and warnings together; they go into the record and its events.
 _MAX_GATE_SENTENCES = 20
 _MAX_SENTENCE_CHARACTERS = 1000
+_MAX_FIGURES = 60
+_PASSED = ("pass", "pass with warnings")
+#: Figures that a gate with a verdict cannot have passed without, and what each must be. A copy of
+#: the trainer's own thresholds, which no trainer can change; a test holds the two together.
+PASSING: dict[str, tuple[Callable[[float, float], bool], float]] = {
+    "drop_prompted_low": (operator.gt, 0.0),
+    "improved_share": (operator.ge, 0.80),
+    "repetition_share_low": (operator.le, 0.05),
+    "forgetting_low": (operator.le, 1.30),
+    "prompt_use_low": (operator.gt, 0.0),
+    "units": (operator.ge, 10),
+}
 
 
 def read_result(work_bucket: storage.Bucket, name: str) -> Result | None:
@@ -89,21 +111,43 @@ def check_success(result: Result, run: Run) -> None:
         raise UntrustedResult("The result is for another base model than the run's preset.")
     if result.base_model.revision not in preset.revisions:
         raise UntrustedResult("The result is for another revision of the base model.")
+    _check_gate(result.gate)
     before, after = result.metrics.held_out_loss_before, result.metrics.held_out_loss_after
     if result.gate.passed and not after < before:
         raise UntrustedResult("The gate is said to have passed although the loss did not fall.")
-    said = (*result.gate.reasons, *result.gate.warnings)
+    _check_names(result.artifacts)
+
+
+def _check_gate(gate: Gate) -> None:
+    """Verdict, figures and sentences belong together, and are of a size that records can hold."""
+    said = (*gate.reasons, *gate.warnings)
     if len(said) > _MAX_GATE_SENTENCES or any(
         len(each) > _MAX_SENTENCE_CHARACTERS for each in said
     ):
         raise UntrustedResult("The gate's reasons and warnings are longer than any gate's.")
-    _check_names(result.artifacts)
+    if len(gate.figures) > _MAX_FIGURES:
+        raise UntrustedResult("The gate has more figures than any gate.")
+    for name, value in gate.figures.items():
+        if not math.isfinite(value):
+            raise UntrustedResult(f"The gate's figure {name} is not a finite number.")
+    if gate.verdict is None:  # a trainer from before the proof
+        return
+    if gate.passed != (gate.verdict in _PASSED):
+        raise UntrustedResult("The gate's verdict is not what it says of having passed.")
+    if not gate.passed:
+        return
+    for name, (holds, threshold) in PASSING.items():
+        if name not in gate.figures:
+            raise UntrustedResult(f"The gate is said to have passed without the figure {name}.")
+        if not holds(gate.figures[name], threshold):
+            raise UntrustedResult(f"The gate is said to have passed although {name} is too bad.")
 
 
 def _check_names(artifacts: tuple[Artifact, ...]) -> None:
     """The artifacts are what a trainer writes, each once, and not too much together."""
     names = [artifact.name for artifact in artifacts]
-    foreign = [name for name in names if name not in _ARTIFACT_NAMES]
+    events = [name for name in names if _TENSORBOARD_NAME.fullmatch(name)]
+    foreign = [name for name in names if name not in _ARTIFACT_NAMES and name not in events]
     if foreign:
         raise UntrustedResult(f"The result names {len(foreign)} artifacts that no trainer writes.")
     missing = [name for name in REQUIRED_ARTIFACTS if name not in names]
@@ -111,8 +155,12 @@ def _check_names(artifacts: tuple[Artifact, ...]) -> None:
         raise UntrustedResult(f"The result lacks {', '.join(missing)}.")
     if len(set(names)) != len(names):
         raise UntrustedResult("The result names an artifact twice.")
+    if len(events) > _MAX_TENSORBOARD_FILES:
+        raise UntrustedResult(f"The result names {len(events)} files for TensorBoard.")
     for artifact in artifacts:
-        if artifact.size_bytes > _MAX_BYTES.get(artifact.name, _MAX_TOTAL_BYTES):
+        largest = _MAX_TENSORBOARD_BYTES if artifact.name in events else _MAX_TOTAL_BYTES
+        limits = {**_MAX_BYTES, **_MAX_OPTIONAL_BYTES}
+        if artifact.size_bytes > limits.get(artifact.name, largest):
             raise UntrustedResult(f"{artifact.name} has {artifact.size_bytes} bytes.")
     if sum(artifact.size_bytes for artifact in artifacts) > _MAX_TOTAL_BYTES:
         raise UntrustedResult("The artifacts together are larger than any adapter.")

@@ -1,4 +1,4 @@
-"""The command line: `python3.11 -m local.setup product trainer sdk bench base-model`."""
+"""The command line: `python3.11 -m local.setup product trainer`, or whichever parts are needed."""
 
 import argparse
 import contextlib

@@ -65,6 +65,18 @@ BENCH = Environment(
     download_bytes=8 * MEGABYTE,
     disk_bytes=45 * MEGABYTE,
 )
+BENCH_TRAINER = Environment(
+    folder=".venv-bench-trainer",
+    purpose="the trainer and its peer TRL, side by side",
+    requirements=(
+        TRAINER,
+        "trainer_image/requirements-local.txt",
+        "bench/requirements-trainer.txt",
+    ),
+    has_torch=True,
+    download_bytes=450 * MEGABYTE,
+    disk_bytes=1_700 * MEGABYTE,
+)
 
 
 def interpreter(environment: Environment, root: Path) -> Path:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from local.setup import base_model, environments
-from local.setup.environments import BENCH, PRODUCT, SDK, TRAINER_ON_CPU
+from local.setup.environments import BENCH, BENCH_TRAINER, PRODUCT, SDK, TRAINER_ON_CPU
 from local.setup.errors import MissingModule, NotEnoughDisk
 from local.setup.machine import Machine
 from local.setup.sizes import in_words
@@ -40,6 +40,7 @@ PARTS = {
     "trainer": _part(TRAINER_ON_CPU),
     "sdk": _part(SDK),
     "bench": _part(BENCH),
+    "bench-trainer": _part(BENCH_TRAINER),
     "base-model": Part(
         folder=base_model.FOLDER,
         purpose=base_model.PURPOSE,

@@ -70,7 +70,9 @@ def build_controllers(
     places = settings.places
     work = storage.bucket(places.work_bucket_name)
     ledger = Ledger(storage.bucket(places.runs_bucket_name), clock=clock, new_id=new_id)
-    events = Events(publisher, places, deployment=settings.deployment)
+    events = Events(
+        publisher, places, deployment=settings.deployment, ordered=settings.ordered_events
+    )
     records = Records(ledger, events, clock=clock)
     lanes = {
         name: VertexLane(
@@ -95,7 +97,7 @@ def build_controllers(
     )
     # Another function's: it shares no memory with the submitter.
     book, completion_book = (LaneBook(ledger, clock=clock, new_id=new_id, rng=rng) for rng in rngs)
-    spending = Spending(ledger, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
+    spending = Spending(ledger, records.alarms, daily_cap_usd=settings.daily_cap_usd, new_id=new_id)
     launcher = Launcher(
         records=records,
         lanes=lanes,

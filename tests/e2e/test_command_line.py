@@ -66,6 +66,21 @@ def test_fetch_brings_the_verified_adapter_and_never_overwrites(
     assert [path.name for path in target.parent.iterdir()] == ["ech0"]
 
 
+def test_a_merged_export_is_a_model_of_its_own_with_its_change_measured(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """Rounding to float16 costs a small part of what the adapter does."""
+    target = tmp_path / "merged"
+    words = ("export", finished.run.run_id, "--merged", "--out", str(target), "--json")
+    exported = _tuner(finished.stack.layout.root, *words)
+    assert exported.returncode == 0, exported.stderr
+    report = json.loads(exported.stdout)["report"]
+    assert report["logits"]["mean"] < 0.1 * report["logits"]["adapter_mean"]
+    assert json.loads((target / "config.json").read_text())["dtype"] == "float16"
+    assert (target / "model.safetensors").stat().st_size > 200e6
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
+
+
 def test_json_is_the_stored_record(finished: Finished) -> None:
     shown = _tuner(finished.stack.layout.root, "show", finished.run.run_id, "--json")
     assert json.loads(shown.stdout)["write_id"] == finished.run.write_id

@@ -70,9 +70,10 @@ def test_a_run_that_fails_in_five_passes_is_parked_with_an_alarm(world, caplog):
     assert (world.run(bad).errors, world.run(bad).parked) == (4, False)
     world.tick(minutes=1)
     assert world.run(bad).parked
-    assert "run-parked" in alarms(caplog)
     before = world.open_run(bad).generation
     world.tick(3, minutes=1)
+    assert "run-parked" in alarms(caplog)
+    assert [(a.name, a.run_id, a.persona) for a in world.alarms()] == [("run-parked", bad, "pop")]
     assert world.open_run(bad).generation == before
     assert world.finish(good).state is RunState.SUCCEEDED
 

@@ -144,7 +144,11 @@ def test_what_changed_since_it_was_listed_stays():
 
     client = deployment.storage.client(before=written_again_first)
     retention = Retention(
-        work_bucket=client.bucket(work.name), ledger=ledger, keep=timedelta(days=1), clock=utc_now
+        work_bucket=client.bucket(work.name),
+        ledger=ledger,
+        alarms=deployment.controller().records.alarms,
+        keep=timedelta(days=1),
+        clock=utc_now,
     )
     assert retention.run() == 0
     assert work.blob(name).download_as_bytes() == b"new"

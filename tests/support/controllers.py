@@ -134,5 +134,11 @@ def build(
             converter=converter,
             clock=clock,
         ),
-        retention=Retention(work_bucket=work, ledger=parts.ledger, keep=settings.keep, clock=clock),
+        retention=Retention(
+            work_bucket=work,
+            ledger=parts.ledger,
+            alarms=parts.records.alarms,
+            keep=settings.keep,
+            clock=clock,
+        ),
     )

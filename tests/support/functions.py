@@ -36,11 +36,14 @@ def restore_logging() -> None:
     logger.propagate = True
 
 
-def push(data: bytes) -> CloudEvent:
+def push(data: bytes, topic: str = "projects/p/topics/any", **attributes: str) -> CloudEvent:
     """A Pub/Sub push, as functions-framework hands it on."""
-    message = {"data": base64.b64encode(data).decode(), "messageId": "1", "attributes": {}}
+    message = {"data": base64.b64encode(data).decode(), "messageId": "1", "attributes": attributes}
     return CloudEvent(
-        {"type": "google.cloud.pubsub.topic.v1.messagePublished", "source": "//pubsub"},
+        {
+            "type": "google.cloud.pubsub.topic.v1.messagePublished",
+            "source": f"//pubsub.googleapis.com/{topic}",
+        },
         {"message": message},
     )
 

@@ -229,9 +229,9 @@ class World:
         return stored
 
     def generations(self) -> dict[str, int]:
-        """Every object of the ledger but what no run is told: locks, passes, the quota's facts."""
+        """Every object of the ledger but what no run is told: locks, passes, quota, alarms."""
         blobs = self.storage.list_blobs(self.places.runs_bucket_name)
-        untold = ("locks/", "passes/", "quota/")
+        untold = ("locks/", "passes/", "quota/", "alarms/", "ticks/")
         return {b.name: b.generation for b in blobs if not b.name.startswith(untold)}
 
     def names(self, bucket_name: str, prefix: str = "") -> list[str]:

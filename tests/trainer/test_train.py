@@ -71,7 +71,11 @@ def test_only_the_agreed_names_are_artifacts(new_job: NewJob) -> None:
     names = {artifact.name for artifact in job.result().artifacts}
     adapter = {name for name in names if name.startswith("adapter/")}
     assert adapter == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
-    assert names - adapter == {"samples.json", "metrics.jsonl"}
+    assert names - adapter == {
+        "samples.json",
+        "metrics.jsonl",
+        "tensorboard/events.out.tfevents.1.trainer",
+    }
     beside = {"owner", *names}
     assert job.written() == {job.result_name} | {f"{job.attempt_prefix}/{n}" for n in beside}
 

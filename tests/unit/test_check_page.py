@@ -19,8 +19,8 @@ from console.check_page import page
 from console.check_template import STYLE
 from console.check_words import dollars, time, verdict
 from console.findings import Cost, Findings
-from console.visible import visible
 from support import check_example
+from tuner.visible import visible
 
 MADE_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from console import views
 from console.connection import NothingToTalkTo
 from console.errors import UsageError, explain
-from console.following import NeverConverted
+from console.following import NeverConverted, Progress
 from support.factories import NOW, a_run
 from tuner.accounts import summary_of
 from tuner.errors import LedgerConflict
@@ -127,3 +127,15 @@ def test_a_parked_run_is_not_promised_a_look() -> None:
 
 def test_a_run_that_has_ended_is_not_looked_at_again() -> None:
     assert "looked at" not in shown(state=RunState.FAILED)
+
+
+def test_a_running_run_shows_how_far_it_is() -> None:
+    """The phase is the trainer's word: it is no markup."""
+    console = Console(file=StringIO(), width=200)
+    run = a_run(state=RunState.RUNNING)
+    progress = Progress("[bold]training", 3, 9, 1.5, 200.0, 60, 0.25)
+    views.print_run(console, run, summary_of(run, NOW), now=NOW, progress=progress)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    line = "now: [bold]training 3/9, loss 1.50, 200 tokens/s, about 1 min left, $0.25 so far"
+    assert line in text

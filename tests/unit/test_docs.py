@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.app import app
+from tuner.alarms import ALARMS
 from tuner.conversations.formats import READABLE
 from tuner.dataset.rule_names import (
     DEFAULT_ACTIONS,
@@ -59,8 +60,18 @@ def test_every_lane_is_explained() -> None:
 
 def test_every_alarm_is_explained() -> None:
     sources = [file.read_text(encoding="utf-8") for file in LIBRARY.rglob("*.py")]
-    raised = {alarm for text in sources for alarm in re.findall(r'alarm="([a-z-]+)"', text)}
-    assert _first_column(_page("docs/operate.md"), "Alarms") == raised
+    logged = {alarm for text in sources for alarm in re.findall(r'alarm="([a-z-]+)"', text)}
+    rows = _table(_page("docs/operate.md"), "Only in the log")
+    assert {row.split("|")[1].strip() for row in rows} == logged
+
+
+def test_every_alarm_that_is_an_event_is_explained_as_the_program_explains_it() -> None:
+    """Name, what happened, and the fix; every one that the library raises is in the list."""
+    rows = [f"| {name} | {alarm.what} | {alarm.fix} |" for name, alarm in ALARMS.items()]
+    assert _table(_page("docs/operate.md"), "Raised once for each cause") == rows
+    sources = [file.read_text(encoding="utf-8") for file in LIBRARY.rglob("*.py")]
+    raised = {n for text in sources for n in re.findall(r'raise_once\(\s*"([a-z-]+)"', text)}
+    assert raised == set(ALARMS)
 
 
 def test_every_setting_is_explained() -> None:

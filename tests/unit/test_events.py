@@ -21,6 +21,7 @@ from tuner.events import (
     DeadLetter,
     Events,
     RunEvent,
+    RunProgress,
     UploadRejected,
     event_of,
 )
@@ -162,6 +163,61 @@ def test_a_run_event_is_a_complete_cloud_event(
     }
 
 
+def some_progress(**changes: Any) -> RunProgress:
+    progress = RunProgress(
+        run_id="r1", persona="ech0", attempt=2, after_seq=4, phase="training", step=12, steps=40,
+        loss=2.5, seconds=61.5, at=NOW,
+    )  # fmt: skip
+    return msgspec.structs.replace(progress, **changes)
+
+
+def test_progress_is_a_complete_cloud_event_without_a_number_of_its_own(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    """It is no state change: a consumer that counts `seq` must not miss one for it."""
+    events.publish_progress([some_progress()])
+    [(topic, message)] = publisher.published
+    assert topic == "projects/proj/topics/run-events"
+    assert dict(message.attributes) == {
+        "ce-specversion": "1.0",
+        "ce-type": "run.progress",
+        "ce-id": "r1-2-training-12",
+        "ce-source": "//ech0-tuner/prod",
+        "ce-subject": "runs/r1",
+        "ce-time": "2026-03-01T12:00:00+00:00",
+        "content-type": "application/json",
+        "run_id": "r1",
+        "persona": "ech0",
+    }
+    assert msgspec.json.decode(message.data, type=RunProgress) == some_progress()
+
+
+def test_no_progress_publishes_nothing(events: Events, publisher: RecordingPublisher) -> None:
+    events.publish_progress([])
+    assert publisher.published == []
+
+
+def test_ordered_events_carry_their_runs_id_as_the_key_and_others_none(
+    publisher: RecordingPublisher,
+) -> None:
+    events = Events(publisher, Places(project="proj", prefix="p"), deployment="prod", ordered=True)
+    run = a_run()
+    events.publish_changes(run)
+    events.publish_progress([some_progress()])
+    events.publish_rejection(a_rejection())
+    events.publish_request(a_request())
+    keys = [message.ordering_key for _, message in publisher.published]
+    assert keys == [run.run_id, "r1", "", ""]
+
+
+def test_events_are_not_ordered_unless_that_is_asked_for(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    """A key holds up the delivery of all that follow: only who wants that pays for it."""
+    events.publish_changes(a_run())
+    assert [message.ordering_key for _, message in publisher.published] == [""]
+
+
 def a_rejection(**changes: Any) -> UploadRejected:
     rejected = UploadRejected(
         persona="ech0", name="a.json", generation="7", reason="The file is empty",
@@ -197,7 +253,7 @@ def an_alarm(**changes: Any) -> AlarmRaised:
 
 
 def test_an_alarm_is_a_complete_cloud_event(events: Events, publisher: RecordingPublisher) -> None:
-    events.publish_alarm(an_alarm())
+    events.publish_alarm(an_alarm(), cause="r1-2")
     [(topic, message)] = publisher.published
     assert topic == "projects/proj/topics/run-events"
     assert dict(message.attributes) == {
@@ -218,10 +274,22 @@ def test_an_alarm_of_no_known_run_names_no_persona(
     events: Events, publisher: RecordingPublisher
 ) -> None:
     """Pub/Sub takes no empty attribute."""
-    events.publish_alarm(an_alarm(persona=None, attempt=None))
+    events.publish_alarm(an_alarm(persona=None, attempt=None), cause="r1")
     [(_, message)] = publisher.published
     assert "persona" not in message.attributes
-    assert message.attributes["ce-id"] == "alarm-untrusted-result-r1-0"
+    assert message.attributes["ce-id"] == "alarm-untrusted-result-r1"
+
+
+def test_an_alarm_of_no_run_has_no_empty_attribute(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    """Pub/Sub takes none; a consumer finds an empty `run_id` in the body."""
+    events.publish_alarm(an_alarm(name="no-tick", run_id="", persona=None), cause="submitter-1")
+    [(_, message)] = publisher.published
+    assert all(message.attributes.values())
+    assert message.attributes["ce-subject"] == "alarms/no-tick"
+    assert message.attributes["ce-id"] == "alarm-no-tick-submitter-1"
+    assert json.loads(message.data)["run_id"] == ""
 
 
 def test_a_request_is_published_as_the_contract_reads_it(
@@ -284,7 +352,7 @@ def test_the_longest_object_name_fits_the_attributes_of_a_rejection(
     assert all(len(value.encode()) <= 1024 for value in message.attributes.values())
 
 
-@pytest.mark.parametrize("type_", [RunEvent, UploadRejected, AlarmRaised])
+@pytest.mark.parametrize("type_", [RunEvent, RunProgress, UploadRejected, AlarmRaised])
 def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct]) -> None:
     """A new field here is a decision: may every consumer of events see it?"""
     known = {
@@ -292,6 +360,7 @@ def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct])
         "attempt", "job_name", "wait", "model_uri", "metrics", "gate",
         "seconds_waited", "seconds_trained", "usd",
         "name", "generation", "place", "fix",
+        "after_seq", "phase", "step", "steps", "loss", "seconds",
     }  # fmt: skip
     assert set(type_.__struct_fields__) <= known
 

@@ -31,6 +31,7 @@ BAD_VALUES = {
     "TUNER_MAX_UPLOAD_BYTES": ["0", "1.5", "1e99"],
     "TUNER_NAMES_MODEL": ["names.whl", "names.whl#sha256=12", "a b#sha256=" + "0" * 64],
     "TUNER_KEEP_DAYS": ["0", "3651", "a month", "1.5"],
+    "TUNER_ORDERED_EVENTS": ["yes", "2"],
     "TUNER_CONTACT": ["ops", "a b@c", "a@b@c"],
     "TUNER_LOOKUP_WINDOW_SECONDS": ["4", "86401", "soon"],
     "TUNER_LEASE_SECONDS": ["4", "3601", "long"],
@@ -67,6 +68,7 @@ def test_every_variable_can_be_set() -> None:
             "TUNER_MAX_UPLOAD_BYTES": "1000",
             "TUNER_KEEP_DAYS": "7",
             "TUNER_CONTACT": "ops@example.org",
+            "TUNER_ORDERED_EVENTS": "1",
             "TUNER_LOOKUP_WINDOW_SECONDS": "60",
             "TUNER_LEASE_SECONDS": "30",
             "TUNER_VERTEX_ENDPOINT": "localhost:8443",
@@ -80,6 +82,7 @@ def test_every_variable_can_be_set() -> None:
     assert (settings.max_attempts, settings.daily_cap_usd) == (2, 0)
     assert settings.max_upload_bytes == 1000
     assert settings.contact == "ops@example.org"
+    assert settings.ordered_events
     assert settings.keep == timedelta(days=7)
     assert settings.lookup_window == timedelta(seconds=60)
     assert settings.lease == timedelta(seconds=30)

@@ -9,7 +9,8 @@ from local.setup.errors import CommandFailed, MissingModule, NotEnoughDisk, Setu
 from local.setup.sizes import GIGABYTE
 from support.recording_installer import RecordingInstaller, machine_with
 
-EVERYTHING = ["product", "trainer", "sdk", "bench", "base-model"]
+EVERYTHING = ["product", "trainer", "sdk", "bench", "bench-trainer", "base-model"]
+ENVIRONMENTS = [".venv", ".venv-trainer", ".venv-sdk", ".venv-bench", ".venv-bench-trainer"]
 FILES = {
     "requirements.txt": "msgspec==1.0\n",
     "local/setup/requirements/dev.txt": "pytest==9.0\n",
@@ -18,6 +19,7 @@ FILES = {
     "local/setup/requirements/trainer-test.txt": "pytest==9.0\n",
     "local/setup/requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
     "bench/requirements.txt": "orjson==3.0\n",
+    "bench/requirements-trainer.txt": "trl==1.0\n",
     "trainer_image/requirements.txt": "torch==2.13.0\ntransformers==5.0\n",
     "trainer_image/requirements-local.txt": "gguf==0.19.0\n",
     "trainer_image/convert_base_model.py": "",
@@ -47,7 +49,7 @@ def test_a_second_set_up_runs_nothing_and_says_nothing(
 ) -> None:
     machine = machine_with(installer, checkout)
     set_up(EVERYTHING, machine)
-    assert made_folders(installer) == [".venv", ".venv-trainer", ".venv-sdk", ".venv-bench"]
+    assert made_folders(installer) == ENVIRONMENTS
     installer.happened.clear()
 
     set_up(EVERYTHING, machine)
@@ -63,11 +65,12 @@ def test_a_second_set_up_runs_nothing_and_says_nothing(
         ("local/setup/requirements/sdk.txt", [".venv-sdk"]),
         ("local/setup/requirements/trainer-test.txt", [".venv-trainer"]),
         ("bench/requirements.txt", [".venv-bench"]),
-        ("trainer_image/requirements.txt", [".venv-trainer"]),
-        ("trainer_image/requirements-local.txt", [".venv-trainer"]),
+        ("bench/requirements-trainer.txt", [".venv-bench-trainer"]),
+        ("trainer_image/requirements.txt", [".venv-trainer", ".venv-bench-trainer"]),
+        ("trainer_image/requirements-local.txt", [".venv-trainer", ".venv-bench-trainer"]),
         (
             "local/setup/requirements/setup.txt",
-            [".venv", ".venv-trainer", ".venv-sdk", ".venv-bench"],
+            ENVIRONMENTS,
         ),
     ],
 )
@@ -201,7 +204,7 @@ def test_the_plan_and_its_sizes_are_said_before_anything_runs(
 
     first_command = next(i for i, line in enumerate(installer.happened) if line.startswith("run"))
     said = "\n".join(installer.happened[:first_command])
-    for folder in (".venv ", ".venv-trainer", ".venv-sdk", ".venv-bench", ".cache/base-model"):
+    for folder in (*ENVIRONMENTS, ".cache/base-model"):
         assert folder in said
     assert "download" in said
     assert "on disk" in said

@@ -49,7 +49,7 @@ def test_a_package_has_one_version_in_all_files_of_a_set(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*ROOT.glob(f"{EXTRA}/*.txt"), ROOT / "bench/requirements.txt"],
+    [*ROOT.glob(f"{EXTRA}/*.txt"), *ROOT.glob("bench/*.txt")],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_every_requirement_names_one_exact_public_version(path: Path) -> None:

@@ -155,7 +155,13 @@ def test_only_the_converter_reads_conversations(staged: Path, name: str) -> None
 def test_the_trainers_source_has_recipe_presets_and_contract(staged: Path) -> None:
     folder = staged / "trainer"
     assert (folder / "train.py").is_file()
-    assert library_modules(folder) == {"__init__", "training_job"}
+    assert library_modules(folder) == {
+        "__init__",
+        "base_mirror",
+        "page_style",
+        "training_job",
+        "visible",
+    }
     presets = {path.name for path in (ROOT / "trainer_image" / "presets").glob("*.toml")}
     assert presets
     assert {path.name for path in (folder / "presets").iterdir()} == presets

@@ -74,7 +74,16 @@ def test_an_honest_success_is_believed() -> None:
     check_success(a_result(), RUN)
 
 
-@pytest.mark.parametrize("name", ["adapter/README.md", "metrics.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapter/README.md",
+        "metrics.jsonl",
+        "proof.json",
+        "report.html",
+        "tensorboard/events.out.tfevents.1.trainer",
+    ],
+)
 def test_what_else_a_trainer_writes_may_be_named(name: str) -> None:
     check_success(a_result(**with_artifact(name)), RUN)
 
@@ -136,6 +145,20 @@ def test_a_base_model_of_the_hub_or_of_the_wheel_is_believed(revision: str) -> N
         (with_artifact("samples.json"), "names an artifact twice"),
         (with_artifact("adapter/x"), "1 artifacts that no trainer writes"),
         (with_artifact("adapter/adapter_model.bin"), "1 artifacts that no trainer writes"),
+        (with_artifact("tensorboard/x"), "1 artifacts that no trainer writes"),
+        (with_artifact("tensorboard/events.out.tfevents.1/x"), "1 artifacts that no trainer"),
+        (with_artifact("report.html", size_bytes=(8 << 20) + 1), "report.html has"),
+        (with_artifact("proof.json", size_bytes=(4 << 20) + 1), "proof.json has"),
+        (with_artifact("tensorboard/events.out.tfevents.1", size_bytes=(8 << 20) + 1), "1 has"),
+        (
+            {
+                "artifacts": (
+                    *a_result().artifacts,
+                    *(artifact(f"tensorboard/events.out.tfevents.{n}") for n in range(5)),
+                )
+            },
+            "5 files for TensorBoard",
+        ),
         (with_artifact("adapter/README.md", size_bytes=2 << 30), "README.md has 2147483648 bytes"),
         (with_artifact("metrics.jsonl", size_bytes=1 << 30), "larger than any adapter"),
         ({"artifacts": a_result().artifacts[1:]}, "lacks adapter/adapter_model.safetensors"),

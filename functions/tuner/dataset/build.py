@@ -150,6 +150,7 @@ def receipt_of(
             longest=totals.longest_tokens,
         ),
         estimates=built.estimates,
+        languages=curated.languages,
         system_prompt=settings.system_prompt,
         advice=advice_for(
             pairs=pairs,

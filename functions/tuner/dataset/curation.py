@@ -74,6 +74,8 @@ class Curated:
     held_out_ids: array[int]
     examples: dict[str, list[Example]]
     not_checked: tuple[str, ...]
+    #: What its replies are in; see `Languages.spoken`.
+    languages: dict[str, int]
 
     def is_kept(self, number: int) -> bool:
         return self.codes[number] < _FIRST_REASON
@@ -270,4 +272,5 @@ class _Judge:
             held_out_ids=held_out_ids,
             examples=self._examples,
             not_checked=tuple(not_checked),
+            languages=self._languages.spoken,
         )

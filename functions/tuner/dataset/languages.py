@@ -17,6 +17,8 @@ MIN_SCORE = 0.7
 _OWN_SHARE = 0.05
 #: So many replies that tell their language must be there before any of them is called foreign.
 _MIN_TOLD = 20
+#: With fewer than these, no language is named as the corpus' own.
+_MIN_SPOKEN = 5
 #: Detection costs more than all other rules; a corpus' languages show in its first replies.
 _MAX_CHECKED = 10_000
 
@@ -37,6 +39,19 @@ class Languages:
     def unchecked(self) -> int:
         """Replies that were not looked at, since there are too many."""
         return 0 if self._wanted else max(0, self._seen - _MAX_CHECKED)
+
+    @property
+    def spoken(self) -> dict[str, int]:
+        """The corpus' own languages, each with the replies that clearly are in it, most first.
+
+        Those that were asked for are counted as 0: they are not looked for.
+        """
+        if self._wanted:
+            return dict.fromkeys(sorted(self._wanted), 0)
+        told = self._told.total()
+        if told < _MIN_SPOKEN:
+            return {}
+        return {x: n for x, n in self._told.most_common() if n >= _OWN_SHARE * told}
 
     def see(self, pair: Pair) -> None:
         """Learn what the corpus speaks."""

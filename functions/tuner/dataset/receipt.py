@@ -71,6 +71,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     tokens: TokenCounts | None = None
     estimates: tuple[Estimate, ...] = ()
+    #: ISO 639 codes of the languages that replies are in, with how many clearly are.
+    languages: dict[str, int] = {}
     #: Goes into half of the rows; set by the persona's owner, not said in a conversation.
     system_prompt: str | None = None
     advice: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""What deploy.sh has Python do: read what gcloud found, the table of deliveries, rights, hashes."""
