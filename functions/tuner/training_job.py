@@ -13,7 +13,8 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
     attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
     attempts/<n>/samples.json    replies before and after training, for held-out prompts
     attempts/<n>/proof.json      everything that the gate measured, with replies side by side
-    checkpoints/                 shared by the attempts of a run
+    checkpoints/<stage>/step-…/  a training's whole state, manifest.json last; the next attempt goes
+                                 on from the newest
 """
 
 from __future__ import annotations
