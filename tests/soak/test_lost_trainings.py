@@ -63,13 +63,13 @@ def python(*arguments: object, **environment: str) -> str:
 
 
 def lose(
-    base_model: Path, state_dir: Path, *, kills: int, most_steps: int, epochs: int, rows: int
+    base_model: Path, state_dir: Path, *, kills: int, steps: tuple[int, int], epochs: int, rows: int
 ) -> Any:
-    """Train with so many kills, each after `most_steps` at most; what the program found."""
+    """Train with so many kills, each after some of so many steps; what the program found."""
     with storage_server(state_dir) as endpoint:
         storage_client(endpoint).create_bucket("work")
         found = python(
-            *(SCRIPT, base_model, "gs://work/runs/lost", kills, most_steps, epochs, rows),
+            *(SCRIPT, base_model, "gs://work/runs/lost", kills, *steps, epochs, rows),
             STORAGE_EMULATOR_HOST=endpoint,
             DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA="true",
         )
@@ -81,7 +81,7 @@ def test_twenty_killed_attempts_of_a_tiny_model_give_the_same_adapter(tmp_path: 
     tiny = tmp_path / "tiny"
     tiny.mkdir()
     python("-c", _MAKE_TINY, BASE_MODEL, tiny)
-    found = lose(tiny, tmp_path, kills=20, most_steps=4, epochs=20, rows=12)
+    found = lose(tiny, tmp_path, kills=20, steps=(1, 4), epochs=20, rows=12)
     assert found["killed"] == 20
     assert found["first_steps"] == sorted(found["first_steps"])
     assert found["resumed_at"] > 10
@@ -90,7 +90,7 @@ def test_twenty_killed_attempts_of_a_tiny_model_give_the_same_adapter(tmp_path: 
 
 def test_two_killed_attempts_of_smollm2_give_the_same_adapter(tmp_path: Path) -> None:
     """The model that one machine trains, in the dtype and attention that this CPU is given."""
-    found = lose(BASE_MODEL, tmp_path, kills=2, most_steps=2, epochs=3, rows=8)
+    found = lose(BASE_MODEL, tmp_path, kills=2, steps=(2, 2), epochs=3, rows=8)
     assert found["killed"] == 2
     assert found["resumed_at"] > 0
     assert found["sha256"] == found["undisturbed_sha256"]

@@ -1,11 +1,11 @@
 """Trainings that are killed again and again, each attempt in a process that is forked for it.
 
-    python lost_trainings.py BASE_MODEL_DIR RUN_URI KILLS MOST_STEPS EPOCHS ROWS
+    python lost_trainings.py BASE_MODEL_DIR RUN_URI KILLS FEWEST MOST EPOCHS ROWS
 
 Runs in the trainer's environment, with the trainer and the library on PYTHONPATH, against the
 storage server of STORAGE_EMULATOR_HOST. A fork has the loaded model at once, so that a kill costs a
 second and not a start. Prints one JSON line: the first step of each attempt, and the SHA-256 of the
-adapter beside that of a training which nobody disturbed.
+adapter beside that of a training which nobody disturbed. An attempt does FEWEST to MOST steps.
 """
 
 from __future__ import annotations
@@ -118,7 +118,11 @@ def in_a_fork(work: Callable[[Callable[[dict[str, Any]], None]], None]) -> tuple
 
 
 def attempt(
-    trainings: Trainings, stage: str, *, draw: random.Random | None = None, most_steps: int = 0
+    trainings: Trainings,
+    stage: str,
+    *,
+    draw: random.Random | None = None,
+    steps: tuple[int, int] = (0, 0),
 ) -> Any:
     """One attempt in a fork, killed at a random moment if `draw` is given; what it said."""
 
@@ -127,7 +131,7 @@ def attempt(
         say({"resumed_at": trained.resumed_at, "sha256": trainings.sha256()})
 
     child, reading = in_a_fork(work)
-    steps_left = draw.randint(1, most_steps) if draw else -1
+    steps_left = draw.randint(*steps) if draw else -1
     lines: list[dict[str, Any]] = []
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         for raw in pipe:
@@ -144,7 +148,7 @@ def attempt(
 
 def main(arguments: list[str]) -> int:
     """Train undisturbed, then with kills; print what came of it."""
-    base_model_dir, run_uri, kills, most_steps, epochs, rows = arguments
+    base_model_dir, run_uri, kills, fewest, most, epochs, rows = arguments
     os.environ["TUNER_BASE_MODEL_DIR"] = base_model_dir
     # A forked process has no threads but its own.
     torch.set_num_threads(1)
@@ -155,7 +159,7 @@ def main(arguments: list[str]) -> int:
     draw = random.Random(SEED)
     first_steps, killed = [], 0
     for _ in range(int(kills)):
-        tried = attempt(trainings, "lost", draw=draw, most_steps=int(most_steps))
+        tried = attempt(trainings, "lost", draw=draw, steps=(int(fewest), int(most)))
         first_steps.append(tried["lines"][0]["step"])
         killed += tried["killed"]
     last = attempt(trainings, "lost")
