@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,3 +181,36 @@ def test_each_process_takes_the_gpu_of_its_number(
     placement = choose_placement(preset, micro_batch=4, longest_tokens=64, processes=share)
     assert taken == [1]
     assert (placement.process, placement.processes) == (3, 4)
+
+
+# -- NF4 ------------------------------------------------------------------------------------------
+
+NF4_ENVIRONMENT = Path(__file__).parents[2] / ".venv-nf4/lib/python3.11/site-packages"
+
+
+@pytest.mark.skipif(
+    not NF4_ENVIRONMENT.exists(), reason="bitsandbytes is not installed: make environments"
+)
+def test_nf4_weights_train_on_a_cpu_as_on_a_gpu(tiny_model_dir: Path) -> None:
+    """Twice quantised, four bits a weight, frozen, under a float32 adapter, with recomputation."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join(map(str, (root / "trainer_image", root / "functions", NF4_ENVIRONMENT)))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("nf4_training.py")), str(tiny_model_dir)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    losses = found.pop("losses")
+    assert len(losses) == 4
+    assert all(math.isfinite(loss) for loss in losses)
+    assert found == {
+        "steps": 4,
+        "kind": "nf4",
+        "doubly_quantised": True,
+        "bits_of_a_weight": 4.0,
+        "frozen_is_as_it_was": True,
+        "adapter_dtypes": ["torch.float32"],
+    }
