@@ -40,7 +40,7 @@ demo: ## the whole pipeline on this machine, with real training, no account and 
 
 .PHONY: environments
 environments: ## make the virtual environments and the base model, and nothing else
-	@$(SET_UP) product trainer sdk base-model
+	@$(SET_UP) product trainer sdk nf4 base-model
 
 # pytest exits 5 when it ran no test: fine for one half when ARGS selects tests of the other.
 .PHONY: test
@@ -92,7 +92,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +
