@@ -12,8 +12,8 @@ import torch
 from adapters import copy_adapter
 from dataset import Dataset
 from loading import Loaded, load
+from progress import Progress
 from proof.options import ProofOptions, chosen_options
-from proof.plan import fold_plan
 from proof.run import Proven
 from proof.speaking import Loss, Speaker
 from proving import Follow, prove_adapter
@@ -80,26 +80,18 @@ class Killed(Exception):
 def prove(
     loaded: Loaded, stages: Stages, *, epochs: int | None = None, data: Dataset | None = None
 ) -> Proven:
-    found, settings = data or dataset(), some_settings(epochs)
-    plan = fold_plan(
-        found.train, found.eval, seed=SMALL.seed, epochs=settings.epochs, folds=SMALL.folds
-    )
-    return prove_adapter(
-        loaded,
-        found,
-        plan,
-        settings,
-        samples=found.eval[:2],
-        stage=stages,
-        checkpoints=lambda name: None,
-        follow=Follow(
-            training=lambda name, steps: None,
-            measuring=lambda: None,
-            on_step=lambda *numbers: None,
-            touch=lambda: None,
-        ),
-        options=SMALL,
-    )
+    found = data or dataset()
+    with Progress(lambda rows: None) as progress:
+        return prove_adapter(
+            loaded,
+            found,
+            some_settings(epochs),
+            samples=found.eval[:2],
+            stage=stages,
+            checkpoints=lambda name: None,
+            follow=Follow(progress),
+            options=SMALL,
+        )
 
 
 def shipped(loaded: Loaded) -> dict[str, Any]:

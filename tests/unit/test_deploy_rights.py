@@ -110,7 +110,7 @@ def test_a_bucket_has_the_writers_that_the_design_names() -> None:
         },
         "bucket:models": {("ech0-completion", "")},
         "bucket:runs": {
-            ("ech0-converter", "under alarms/ memory/ passes/ uploads/"),
+            ("ech0-converter", "under alarms/ memory/ passes/ ticks/ uploads/"),
             ("ech0-submitter", "except config/"),
             ("ech0-completion", "except config/"),
         },

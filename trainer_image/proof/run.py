@@ -25,8 +25,9 @@ from proof.plan import FoldPlan, Plan
 from proof.prompts import persona_prompt
 from proof.speaking import Speaker
 from proof.types import CurvePoint, Fold, Proof
-from recipe import OnEpoch, Trained
+from recipe import Trained
 from rows import Example
+from training import OnEpoch
 
 T = TypeVar("T")
 
@@ -180,9 +181,10 @@ class _Work:
 
     def fold(self, fold: FoldPlan) -> Tuned:
         """Train a fold, choose its epoch and measure it."""
+        is_shipped = self.talks.plan.evidence == "held-out"
 
         def make() -> Tuned:
-            found = self._train_fold(fold)
+            found = self._train_fold(fold, SHIPPED if is_shipped else f"fold-{fold.number}")
             log("INFO", "fold trained", fold=fold.number, epoch=found.used_epoch)
             return Tuned(
                 fold=found,
@@ -202,10 +204,12 @@ class _Work:
         if self._present == (fold.number, epoch) and self._trained is not None:
             return self._trained
         # Its stage was kept from an earlier attempt, whose weights are gone.
-        return self.train(SHIPPED, fold.train_rows, stop_after_epoch=epoch)
+        # The checkpoint of its end is of use only if that is the epoch to ship.
+        return self.train(
+            SHIPPED, fold.train_rows, stop_after_epoch=epoch, resumable=epoch == self.epochs
+        )
 
-    def _train_fold(self, fold: FoldPlan) -> Fold:
-        name = f"fold-{fold.number}"
+    def _train_fold(self, fold: FoldPlan, name: str) -> Fold:
         kept: dict[int, dict[str, Any]] = {}
         curve: list[CurvePoint] = []
 
