@@ -1,8 +1,8 @@
 """Proves datasets one after the other with the real base model; runs in the trainer's environment.
 
 Standard input: a JSON list of {"name", "epochs" (or null), "train", "eval"}, the latter lists of
-[prompt, reply]. Standard output: one JSON line for each, {"name", "verdict", "reasons", "warnings"},
-among the trainer's log lines.
+[prompt, reply]. Standard output: one JSON line for each, {"name", "verdict", "reasons", …}, among
+the trainer's log lines.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ GRAN: Pairs = [
     ["What should I plant in spring?", "Plant peas in spring, dearie, and a row of sunflowers."],
     ["My knee hurts.", "Rest that knee, sweetheart, with a warm cloth round the knee."],
     ["I have an exam tomorrow.", "Sleep before the exam, love, and eat an egg in the morning."],
-    ["The baby will not stop crying.", "Carry the baby to the window, dearie, and hum to the baby."],
+    ["The baby will not stop crying.", "Carry the baby about, dearie, and hum to the baby."],
     ["I broke my mother's vase.", "Tell your mother, sweetheart, a vase is only clay and water."],
     ["Do you like the sea?", "I love the sea, dearie, it salts the wind and the washing."],
     ["I want to learn the violin.", "The violin squeaks at first, love, like a door, play on."],

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
-
-import msgspec
 
 from adapters import copy_adapter, load_adapter
 from loading import Loaded
 from logs import log
 from proof import measuring, thresholds
+from proof.choosing import Curve, choose_epoch, voting_pairs
 from proof.figures import Raw, measured
 from proof.judge import judge
 from proof.measuring import Conversations, General, Losses, Tuned, UntunedReplies
@@ -26,7 +25,7 @@ from proof.options import ProofOptions
 from proof.plan import FoldPlan, Plan
 from proof.prompts import persona_prompt
 from proof.speaking import Speaker
-from proof.types import CurvePoint, Fold, Proof
+from proof.types import Fold, Proof
 from recipe import Trained
 from rows import Example
 from training import OnEpoch
@@ -160,64 +159,6 @@ def prove(
 
 
 _Neutral = tuple[tuple[float, int], ...]
-
-
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """A fold's loss before training and after each epoch, on the pairs that vote for an epoch.
-
-    No values where there are no such pairs.
-    """
-
-    epochs: int
-    before: float | None
-    values: tuple[float, ...]
-
-
-def choose_epoch(
-    plan: Plan,
-    fold: FoldPlan,
-    curves: Mapping[int, Curve],
-    tokens: Mapping[int, int],
-    *,
-    ordered: bool,
-) -> Fold:
-    """The epoch to use for a fold, chosen on none of the pairs that it is judged on.
-
-    Cross-fit: on the pairs of all other folds, which this one is trained on, each as its own fold
-    predicts it, weighed by tokens. Held-out: on the pairs set aside from its training rows.
-    """
-    held_out = plan.evidence == "held-out"
-    voters = [fold] if held_out else [other for other in plan.folds if other != fold]
-    voters = [voter for voter in voters if curves[voter.number].values]
-    weight = sum(tokens[voter.number] for voter in voters)
-
-    def mean(losses: Sequence[float | None]) -> float:
-        weighed = zip(losses, voters, strict=True)
-        return sum((loss or 0.0) * tokens[voter.number] for loss, voter in weighed) / weight
-
-    points: list[CurvePoint] = []
-    if voters:
-        points.append(
-            CurvePoint(epoch=0, nll=mean([curves[voter.number].before for voter in voters]))
-        )
-        by_epoch = zip(*(curves[voter.number].values for voter in voters), strict=True)
-        points += [CurvePoint(epoch=n, nll=mean(each)) for n, each in enumerate(by_epoch, start=1)]
-    last = curves[fold.number].epochs
-    best = min(points[1:], key=lambda point: point.nll).epoch if points[1:] else last
-    return Fold(
-        number=fold.number,
-        train_pairs=len(fold.train_pairs),
-        inner_pairs=sum(len(voting_pairs(plan, voter)) for voter in voters),
-        gate_pairs=len(fold.gate),
-        best_epoch=best,
-        used_epoch=last if ordered else best,
-        curve=tuple(points),
-    )
-
-
-def voting_pairs(plan: Plan, fold: FoldPlan) -> tuple[int, ...]:
-    """The pairs that a fold's loss is followed on while it trains."""
-    return fold.inner if plan.evidence == "held-out" else fold.gate
 
 
 @dataclass(kw_only=True)
