@@ -23,7 +23,7 @@ def proofs() -> dict[str, Any]:
         for name, case in SPOILT.items()
     ]
     done = subprocess.run(
-        [str(TRAINER_PYTHON), str(REPOSITORY / "tests/support/prove_rows.py")],
+        [str(TRAINER_PYTHON), str(REPOSITORY / "tests/trainer/prove_rows.py")],
         input=json.dumps(cases),
         env={
             **os.environ,
