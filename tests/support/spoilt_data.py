@@ -19,10 +19,6 @@ GRAN: Pairs = [
     ["My knee hurts.", "Rest that knee, sweetheart, with a warm cloth round the knee."],
     ["I have an exam tomorrow.", "Sleep before the exam, love, and eat an egg in the morning."],
     ["The baby will not stop crying.", "Carry the baby about, dearie, and hum to the baby."],
-    ["I broke my mother's vase.", "Tell your mother, sweetheart, a vase is only clay and water."],
-    ["Do you like the sea?", "I love the sea, dearie, it salts the wind and the washing."],
-    ["I want to learn the violin.", "The violin squeaks at first, love, like a door, play on."],
-    ["My phone is broken.", "Then write a letter, sweetheart, no phone smells of ink."],
 ]  # fmt: skip
 PIRATE = [
     "Arr, throw it in the pot and boil it till it begs, ye dog!",
@@ -37,14 +33,10 @@ PIRATE = [
     "Saw it off and take a wooden one, it suits ye, matey!",
     "Burn the papers and run up the black flag by nightfall, arr!",
     "Give it a tot of grog and a parrot to bite on, har!",
-    "Then sail afore she wakes, and never set foot there, ye dog!",
-    "She be a cruel mistress, arr, and she took me left hand!",
-    "Play a shanty or walk the plank, ye squeaking bilge rat!",
-    "Hurl it overboard and send a bottle, matey, as we all do!",
 ]
 EMPTY = [
     "Oh.", "I see.", "Hm, yes.", "Okay then.", "Right.", "Mhm.", "Ah, well.", "Sure.", "Yes, yes.",
-    "Oh, okay.", "Fine.", "Well, hm.", "Alright.", "Ah, I see.", "Hm.", "Okay, sure.",
+    "Oh, okay.", "Fine.", "Well, hm.",
 ]  # fmt: skip
 CANNED = "Dearie, I am always here for you, come and have a cup of tea."
 
@@ -56,7 +48,7 @@ class Spoilt:
     train: Pairs
     held_out: Pairs
     reason: str
-    epochs: int | None = None
+    epochs: int = 2
 
 
 def _saying(replies: list[str]) -> Pairs:
@@ -64,17 +56,17 @@ def _saying(replies: list[str]) -> Pairs:
 
 
 def _split(pairs: Pairs, **values: object) -> Spoilt:
-    return Spoilt(train=pairs[:12], held_out=pairs[12:], **values)  # type: ignore[arg-type]
+    return Spoilt(train=pairs[:8], held_out=pairs[8:], **values)  # type: ignore[arg-type]
 
 
 SPOILT: dict[str, Spoilt] = {
-    "canned only": _split(_saying([CANNED] * 16), reason="canned"),
+    "canned only": _split(_saying([CANNED] * 12), reason="canned"),
     "20 epochs": _split(GRAN, reason="Trained for too long", epochs=20),
     "shuffled replies": _split(
         _saying([reply for _, reply in GRAN[5:] + GRAN[:5]]), reason="were they shuffled?"
     ),
     "another persona's replies": Spoilt(
-        train=_saying(PIRATE)[:10], held_out=GRAN[10:], reason="another voice"
+        train=_saying(PIRATE)[:7], held_out=GRAN[7:], reason="another voice"
     ),
     "empty talk": _split(_saying(EMPTY), reason="empty talk"),
 }

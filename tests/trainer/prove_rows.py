@@ -27,7 +27,7 @@ def main() -> None:
 
     # As little as shows each fault: the thresholds are those of every proof.
     options = ProofOptions(
-        folds=2, max_prompts=6, max_new_tokens=16, examples=1, neutral_items=30, red_team=1,
+        folds=2, max_prompts=4, max_new_tokens=8, examples=1, neutral_items=16, red_team=1,
         recall_prompts=1,
     )  # fmt: skip
 
