@@ -47,7 +47,7 @@ class Feed:
             time.sleep(max(0.0, seconds - (time.monotonic() - started)))
             return
         for received in reply.received_messages:
-            if received.message.attributes.get("ce-type", "").startswith("run."):
+            if "seq" in received.message.attributes:  # a state change; progress has none
                 self.received.append(msgspec.json.decode(received.message.data, type=RunEvent))
         self._subscriber.acknowledge(
             subscription=self._subscription,

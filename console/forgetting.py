@@ -26,6 +26,7 @@ from tuner.ledger import UNREADABLE
 from tuner.memory import memory_name
 from tuner.persona_settings import settings_name
 from tuner.places import DEFAULT_PERSONA, persona_of
+from tuner.promotions import announcement_name
 from tuner.runs import Run
 from tuner.training_job import JobSpec, decode
 
@@ -144,7 +145,7 @@ class Forgetting:
         for blob in _listed(self._runs_bucket, ALARMS_FOLDER):
             if (blob.metadata or {}).get("persona") == persona:
                 yield "ledger", self._runs_bucket, blob
-        for name in (memory_name(persona), settings_name(persona)):
+        for name in (memory_name(persona), settings_name(persona), announcement_name(persona)):
             for blob in _listed(self._runs_bucket, name):
                 if blob.name == name:
                     yield "ledger", self._runs_bucket, blob

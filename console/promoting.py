@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from console.audit import note
 from console.connection import Connection
 from console.errors import ConsoleError, UsageError
-from console.speaking import operator
 from tuner.latest import Latest, LatestMoved, latest_name, promote, read_latest
+from tuner.promotions import announce
 from tuner.runs import Model, Run, RunState
+
+_TRIES = 10
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,21 +88,45 @@ def promote_run(
         text=f"{name} moved to it by hand{although}; it pointed to {before or 'nothing'}.",
     )
     try:
-        latest = promote(
-            connection.models_bucket,
-            run,
-            model,
-            held=held,
-            generation=generation,
-            by=f"person:{operator()}",
-            at=made.at,
-        )
+        latest = _moved(connection, run, model, (held, generation), by=made.by, at=made.at)
     except LatestMoved as moved:
         now_held = moved.held.run_id if moved.held else "nothing"
         told = f"{name} was moved to {now_held} at the same moment"
         note(connection, run.run_id, action="not promoted", text=f"{told}, and stays there.")
         raise ConsoleError(f"{told}. Say it again if you still want {run.run_id}.") from moved
     return Promotion(latest=latest, previous_run_id=before, moved=True)
+
+
+def _moved(
+    connection: Connection,
+    run: Run,
+    model: Model,
+    seen: tuple[Latest | None, int],
+    *,
+    by: str,
+    at: datetime,
+) -> Latest:
+    """The pointer, moved over what was `seen`; its event is published by a tick."""
+    held, generation = seen
+    for _ in range(_TRIES):
+        announce(connection.ledger, run.persona, over=generation, at=at)
+        try:
+            return promote(
+                connection.models_bucket,
+                run,
+                model,
+                held=held,
+                generation=generation,
+                by=by,
+                at=at,
+            )
+        except LatestMoved as moved:
+            now_held, now_generation = read_latest(connection.models_bucket, run.persona)
+            if held is None or not held.is_same_move(now_held):
+                raise moved
+            # Only told of meanwhile: what was seen still stands.
+            held, generation = now_held, now_generation
+    raise ConsoleError(f"{latest_name(run.persona)} keeps changing. Say it again.")
 
 
 def seen_latest(connection: Connection, persona: str) -> tuple[Latest | None, int]:

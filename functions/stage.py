@@ -14,13 +14,13 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
-    "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "events",
-    "ledger", "locks", "log", "parts", "places", "queue_entries", "records", "requests", "runs",
-    "settings", "ticks", "training_job",
+    "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "event_types",
+    "events", "lazy_packages", "ledger", "locks", "log", "parts", "places", "pubsub_api",
+    "queue_entries", "records", "requests", "runs", "settings", "ticks", "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",
-    "quota_api", "quota_watch", "snapshot",
+    "quota_api", "quota_watch", "snapshot", "vertex_api",
     "lanes/__init__", "lanes/catalogue", "lanes/kinds", "lanes/vertex",
 )  # fmt: skip
 _RECEIPT = ("dataset/__init__", "dataset/receipt", "dataset/costs", "dataset/prices.json")
@@ -47,15 +47,15 @@ LIBRARY: dict[str, tuple[str, ...]] = {
         "sweep",
     ),
     "submitter": (
-        *_COMMON, *_LANES, "base_mirror", "queue_alarms", "submission", "launching", "presets",
-        "restoring", "spending",
-        *_RECEIPT,
+        *_COMMON, *_LANES, *_RECEIPT,
+        "base_mirror", "launching", "presets", "queue_alarms", "restoring", "spending",
+        "submission",
     ),
     "completion": (
         *_COMMON, *_LANES, *_RECEIPT,
         "adapter", "completion", "endings", "heartbeat", "latest", "moving", "notifications",
-        "passes", "presets", "progress", "publication", "restoring", "retention", "tensor_file",
-        "verification",
+        "passes", "presets", "progress", "promotions", "publication", "restoring", "retention",
+        "tensor_file", "verification",
     ),
     "trainer": ("__init__", "base_mirror", "page_style", "training_job", "visible"),
 }  # fmt: skip

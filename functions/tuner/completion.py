@@ -22,13 +22,13 @@ from tuner.heartbeat import read_heartbeat
 from tuner.isolation import isolated
 from tuner.lane_book import LaneBook
 from tuner.lanes import JobPhase, JobStatus, Lane
-from tuner.latest import move_latest
 from tuner.ledger import QueueEntry, Stored
 from tuner.log import fields
 from tuner.moving import Mover
 from tuner.passes import PassBook, is_settled
 from tuner.places import Places
 from tuner.progress import ProgressTeller
+from tuner.promotions import Promotions
 from tuner.publication import publish_model, system_prompt_of, verdict_of
 from tuner.records import Records
 from tuner.restoring import trained_since
@@ -74,6 +74,7 @@ class Completion:
         self._clock = clock
         self._passes = PassBook(records.ledger, "completion")
         self._progress = ProgressTeller(records, clock=clock)
+        self._promotions = Promotions(models_bucket=models_bucket, records=records, clock=clock)
         self._endings = Endings(records=records, book=book, max_attempts=max_attempts, clock=clock)
         #: Whether silence tells something: after a jump of the clock everybody seems silent.
         self._settled = True
@@ -85,6 +86,7 @@ class Completion:
             self._without_a_run(run_id)
         elif stored.run.state is RunState.RUNNING and not stored.run.parked:
             self._reconcile(stored)
+            self._records.note_published()
 
     def _without_a_run(self, run_id: str) -> None:
         """A result of no open run: late, or delivered again; or there never was such a run."""
@@ -98,6 +100,7 @@ class Completion:
         """Look at every running run, because of a tick."""
         now = self._clock()
         until = now + timedelta(seconds=PASS_SECONDS)
+        self._promotions.settle()
         entries = self._records.ledger.list_open()
         running = [e for e in entries if e.state in _OURS and not e.parked]
         if not running:
@@ -122,13 +125,8 @@ class Completion:
         """Promote and close a run that succeeded, where that was interrupted."""
         ledger = self._records.ledger
         stored = ledger.read_finished(entry.run_id) or ledger.read_open(entry.run_id)
-        if stored is not None:
-            self._promote(stored.run)
+        if stored is not None and self._promotions.promote(stored.run):
             self._records.settle(entry)
-
-    def _promote(self, run: Run) -> None:
-        if run.state is RunState.SUCCEEDED and run.model is not None:
-            move_latest(self._models, run, run.model)
 
     def _reconcile(self, stored: Stored) -> None:
         attempt = stored.run.attempt
@@ -253,7 +251,7 @@ class Completion:
                 errors=0,
             ),
             # Only what is recorded as succeeded is promoted: a cancel may come before the record.
-            before_close=self._promote,
+            before_close=self._promotions.promote,
         )
 
 

@@ -1,9 +1,9 @@
 """What is published for other systems: run events, refused uploads, alarms, dead letters.
 
 Events are CloudEvents 1.0 in Pub/Sub's binary mode: `ce-*` attributes, a JSON body. `type` is
-`run.<state>`, `run.progress`, `upload.rejected`, `upload.kept` or `alarm.raised`; `seq` counts a
-run's state changes from 1 without a gap, so a consumer drops what it has seen and knows what it
-missed. Bodies hold no conversation text.
+`run.<state>`, `run.progress`, `model.promoted`, `upload.rejected`, `upload.kept` or `alarm.raised`;
+`seq` counts a run's state changes from 1 without a gap, so a consumer drops what it has seen and
+knows what it missed. Bodies hold no conversation text.
 
 Binding: https://github.com/cloudevents/spec (Google Cloud Pub/Sub protocol binding)
 """
@@ -12,20 +12,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Protocol
 
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.pubsub_v1.types import PubsubMessage
 
 from tuner.accounts import summary_of
-from tuner.entrypoint import Message
-from tuner.errors import MalformedMessage
+from tuner.event_types import (
+    MAX_BODY_BYTES,
+    AlarmRaised,
+    DeadLetter,
+    ModelPromoted,
+    RunEvent,
+    RunProgress,
+    UploadKept,
+    UploadRejected,
+)
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, Places
+from tuner.pubsub_api import PubsubMessage
 from tuner.requests import TrainingRequest
-from tuner.runs import Change, Run, Wait
-from tuner.training_job import Gate, Metrics
+from tuner.runs import Change, Run
+
+__all__ = [
+    "MAX_BODY_BYTES", "AlarmRaised", "DeadLetter", "Events", "ModelPromoted", "Publisher",
+    "RunEvent", "RunProgress", "UploadKept", "UploadRejected", "event_of",
+]  # fmt: skip
 
 #: A publish and its retries take this long at most. Without a retry of our own the client goes on
 #: for ten minutes, whatever its timeout says.
@@ -38,123 +50,8 @@ _RETRY = Retry(
 )
 #: Pub/Sub takes 1,000 messages a call.
 _MESSAGES_PER_CALL = 500
-#: What is kept of a dead letter's body; Pub/Sub carries 10 MB at most.
-MAX_BODY_BYTES = 1 << 20
-#: A reason quotes the sender's own field names, which may be of any length.
-_MAX_REASON_CHARACTERS = 2000
 #: Pub/Sub refuses a message with a longer attribute.
 _MAX_ATTRIBUTE_BYTES = 1024
-
-
-class RunEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One state change of a run, version 1. Unknown fields must be ignored by consumers."""
-
-    schema_version: int = 1
-    run_id: str
-    persona: str
-    seq: int
-    state: str
-    previous: str | None
-    reason: str
-    at: datetime
-    #: What follows is there in the latest event of a run only.
-    attempt: int | None = None
-    job_name: str | None = None
-    wait: Wait | None = None
-    model_uri: str | None = None
-    metrics: Metrics | None = None
-    gate: Gate | None = None
-    #: What follows is there once the run has ended: `usd` at list price for its time on machines.
-    seconds_waited: float | None = None
-    seconds_trained: float | None = None
-    usd: float | None = None
-
-
-class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run's training is, by its trainer's own word, version 1; once a minute at most.
-
-    It is no state change and has no `seq`: `after_seq` is that of the latest change before it.
-    """
-
-    schema_version: int = 1
-    run_id: str
-    persona: str
-    attempt: int
-    after_seq: int
-    #: What the trainer does, in its words; `step` of `steps` is counted within it.
-    phase: str
-    step: int
-    steps: int | None = None
-    #: The latest step's training loss.
-    loss: float | None = None
-    #: Since the trainer began.
-    seconds: float | None = None
-    at: datetime
-
-
-class UploadRejected(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload that became no dataset: why, where in the file, and what to do. Version 1."""
-
-    schema_version: int = 1
-    persona: str
-    name: str
-    generation: str
-    reason: str
-    place: str
-    fix: str
-    at: datetime
-
-
-class UploadKept(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload that is kept and started no run: `reason` says why. Version 1."""
-
-    schema_version: int = 1
-    persona: str
-    name: str
-    generation: str
-    #: The dataset of the persona's memory as it is now.
-    dataset_id: str
-    #: Usable pairs that the upload added.
-    new_pairs: int
-    #: Usable pairs that no run was asked for yet.
-    waiting_pairs: int
-    #: Usable pairs in all.
-    kept_pairs: int
-    reason: str
-    at: datetime
-
-
-class AlarmRaised(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that deserves a look, version 1. `name` is an alarm of docs/operate.md.
-
-    `persona` and `attempt` are None when no run of that id is known. `run_id` is empty where it is
-    of no run, and `fix`, which says what to do, in events of releases before that field.
-    """
-
-    schema_version: int = 1
-    name: str
-    run_id: str = ""
-    persona: str | None = None
-    attempt: int | None = None
-    reason: str
-    fix: str = ""
-    at: datetime
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that nobody can carry out, with the reason. `body` is what was sent, decoded."""
-
-    schema_version: int = 1
-    source: str
-    reason: str
-    body: str
-    at: datetime
-
-    @classmethod
-    def of(cls, message: Message, *, source: str, error: MalformedMessage, at: datetime) -> Self:
-        """The dead letter of a message that `source` could not read."""
-        body = message.data[:MAX_BODY_BYTES].decode("utf-8", "replace")
-        return cls(source=source, reason=str(error)[:_MAX_REASON_CHARACTERS], body=body, at=at)
 
 
 def _attribute(text: str) -> str:
@@ -240,6 +137,23 @@ class Events:
                 persona=each.persona,
             )
             for each in progress
+        ]
+        if messages:
+            self._publish(RUN_EVENTS_TOPIC, messages)
+
+    def publish_promotions(self, moves: Sequence[ModelPromoted]) -> None:
+        """Publish moves of a persona's latest.json, in order."""
+        messages = [
+            self._message(
+                each,
+                type_="model.promoted",
+                id_=f"promoted-{each.persona}-{each.run_id}-{each.move}",
+                subject=f"models/{each.persona}",
+                at=each.at,
+                run_id=each.run_id,
+                persona=each.persona,
+            )
+            for each in moves
         ]
         if messages:
             self._publish(RUN_EVENTS_TOPIC, messages)

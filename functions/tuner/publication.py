@@ -8,6 +8,7 @@ from google.cloud import storage
 
 from tuner.accounts import Summary, summary_of
 from tuner.dataset.receipt import Receipt
+from tuner.errors import UntrustedResult
 from tuner.runs import Attempt, Model, Run
 from tuner.training_job import Artifact, BaseModel, Gate, Metrics, Result, decode, encode
 
@@ -128,8 +129,15 @@ def _copy(
     folder: str,
     artifact: Artifact,
 ) -> Artifact:
-    """Copy one verified generation; a copy that is there already, from an earlier try, stays."""
+    """Copy one verified generation; a copy that is there already, from an earlier try, stays.
+
+    Its CRC32C, which the platform reckons for every object, is compared with that of the generation
+    that was read and hashed.
+    """
     name = f"{folder}/{artifact.name}"
+    source = work_bucket.get_blob(f"{prefix}/{artifact.name}", generation=artifact.generation)
+    if source is None:
+        raise UntrustedResult(f"{artifact.name} was removed after it was verified.")
     copied = models_bucket.get_blob(name)
     if copied is None:
         try:
@@ -142,6 +150,11 @@ def _copy(
             )
         except google_exceptions.PreconditionFailed:  # completion runs twice at once
             copied = models_bucket.get_blob(name)
-    if copied is None or copied.size != artifact.size_bytes:
+    if (
+        copied is None
+        or copied.size != artifact.size_bytes
+        or source.crc32c is None
+        or copied.crc32c != source.crc32c
+    ):
         raise RuntimeError(f"the copy of {artifact.name} for {folder} is not what was verified")
     return msgspec.structs.replace(artifact, generation=copied.generation)

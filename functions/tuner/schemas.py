@@ -9,7 +9,15 @@ from pathlib import Path
 import msgspec
 
 from tuner.dataset.receipt import Receipt
-from tuner.events import AlarmRaised, DeadLetter, RunEvent, RunProgress, UploadKept, UploadRejected
+from tuner.events import (
+    AlarmRaised,
+    DeadLetter,
+    ModelPromoted,
+    RunEvent,
+    RunProgress,
+    UploadKept,
+    UploadRejected,
+)
 from tuner.latest import Latest
 from tuner.publication import ModelCard
 from tuner.requests import TrainingRequest
@@ -19,6 +27,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "training-request.v1": TrainingRequest,
     "run-event.v1": RunEvent,
     "run-progress.v1": RunProgress,
+    "model-promoted.v1": ModelPromoted,
     "upload-rejected.v1": UploadRejected,
     "upload-kept.v1": UploadKept,
     "alarm-raised.v1": AlarmRaised,

@@ -101,6 +101,7 @@ class Submitter:
             owed = [e for e in entries if e.needs_attention or now >= e.deadline_at]
             cursor = self._look_after(_rotated(owed, cursor), until) or ""
             self._admit([e for e in entries if e.is_queued and now < e.deadline_at], until)
+            self._records.note_published()
             watch_queue(self._ledger, self._records.alarms, entries, now)
         finally:
             lock.release(cursor=cursor, at=self._clock(), launches=tuple(self._launches))

@@ -133,7 +133,11 @@ def test_every_run_ends_once_through_kills_lost_replies_and_preemptions(tmp_path
         assert states <= {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 
         def every_change_was_announced() -> bool:
-            events = [msgspec.json.decode(m.data, type=RunEvent) for m in tap.drain()]
+            events = [
+                msgspec.json.decode(m.data, type=RunEvent)
+                for m in tap.drain()
+                if "seq" in m.attributes
+            ]
             seen = {(event.run_id, event.seq) for event in events}
             return all((run.run_id, c.seq) in seen for run in runs for c in run.history)
 

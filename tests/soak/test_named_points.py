@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from console.connection import Connection
 from console.operations import list_runs, upload_file
 from local.stack import TARGETS
 from support import wait
@@ -25,7 +26,8 @@ from support.mortal.arming import Mortals
 from support.mortal.effects import POINTS, Point
 from support.mortal.situations import Situations
 from support.stacks import EXAMPLE, REPOSITORY, RunningStack, Tap, running_stack
-from tuner.events import RunEvent
+from tuner.events import AlarmRaised, ModelPromoted, RunEvent
+from tuner.latest import read_latest
 from tuner.runs import Run, RunState
 
 pytestmark = [
@@ -154,7 +156,28 @@ def _check_trained(run: Run, trained: list[tuple[str, str]]) -> None:
     assert len(attempts) == trains, (run.run_id, run.state, attempts, run.history)
 
 
-def _check_events(tap: Tap, runs: list[Run], situations: Situations) -> None:
+def _owes_a_move(connection: Connection, persona: str) -> bool:
+    """Whether an event of a move is still to be published, or its publication to be noted."""
+    latest, _ = read_latest(connection.models_bucket, persona)
+    is_announced = connection.ledger.names(f"promotions/{persona}.json")
+    return bool(is_announced or (latest is not None and latest.unpublished))
+
+
+def _check_moves(moves: dict[tuple[str, int], set[str]], connection: Connection) -> None:
+    """Each move of a latest.json was told, as one move, and the last is where it points to."""
+    for persona in {persona for persona, _ in moves}:
+        wait.until(lambda: not _owes_a_move(connection, persona), 30)  # noqa: B023
+        numbers = sorted(number for of, number in moves if of == persona)
+        latest, _ = read_latest(connection.models_bucket, persona)
+        assert latest is not None
+        assert numbers == list(range(1, latest.moves + 1)), persona
+        assert moves[persona, latest.moves] == {latest.run_id}
+    assert all(len(run_ids) == 1 for run_ids in moves.values()), "one number, two moves"
+
+
+def _check_events(
+    tap: Tap, runs: list[Run], situations: Situations, connection: Connection
+) -> None:
     """Each change was told, without a gap, and nothing that never was; so was each upload's end."""
     for run in runs:
         assert [change.seq for change in run.history] == list(range(1, run.seq + 1))
@@ -163,20 +186,39 @@ def _check_events(tap: Tap, runs: list[Run], situations: Situations) -> None:
     uploads |= {("upload.kept", name) for name in situations.known_uploads}
     told: set[tuple[str, int, str]] = set()
     told_of_uploads: set[tuple[str, str]] = set()
+    moves: dict[tuple[str, int], set[str]] = {}
+    alarms: dict[str, set[str]] = {}
 
     def all_was_told() -> bool:
         for message in tap.drain():
             kind = message.attributes["ce-type"]
-            if kind.startswith("run."):
+            if kind == "model.promoted":
+                move = msgspec.json.decode(message.data, type=ModelPromoted)
+                moves.setdefault((move.persona, move.move), set()).add(move.run_id)
+            elif kind == "alarm.raised":
+                alarm = msgspec.json.decode(message.data, type=AlarmRaised)
+                if alarm.name == "foreign-result":
+                    alarms.setdefault(alarm.run_id, set()).add(message.attributes["ce-id"])
+            elif kind == "run.progress":
+                continue
+            elif "seq" in message.attributes:
                 event = msgspec.json.decode(message.data, type=RunEvent)
                 told.add((event.run_id, event.seq, event.state))
             else:
                 told_of_uploads.add((kind, json.loads(message.data)["name"]))
-        return changes <= told and uploads <= told_of_uploads
+        return (
+            changes <= told
+            and uploads <= told_of_uploads
+            and set(situations.foreign) <= set(alarms)
+            and set(situations.promoted) <= {run_id for ids in moves.values() for run_id in ids}
+        )
 
     wait.until(all_was_told, 60)
     assert told == changes
     assert told_of_uploads == uploads
+    assert set(alarms) == set(situations.foreign)
+    assert all(len(ids) == 1 for ids in alarms.values()), "one cause, one id"
+    _check_moves(moves, connection)
 
 
 def test_two_hundred_runs_end_once_though_functions_die_at_every_named_point(
@@ -230,5 +272,5 @@ def test_two_hundred_runs_end_once_though_functions_die_at_every_named_point(
         states = {job.state for job in stack.vertex.snapshot().jobs}
         assert states <= {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"}
 
-        _check_events(tap, runs, situations)
+        _check_events(tap, runs, situations, connection)
         assert not dead.drain()

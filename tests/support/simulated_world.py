@@ -344,6 +344,7 @@ class World:
                 alarm = msgspec.json.decode(message.data, type=AlarmRaised)
                 # These trainers never lie, and no run of theirs is at fault.
                 assert alarm.name not in _NEVER_RAISED, f"an alarm: {message.data!r}"
+            if "seq" not in message.attributes:
                 continue
             event = msgspec.json.decode(message.data, type=RunEvent)
             self.events.setdefault(event.run_id, []).append(event)

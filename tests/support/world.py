@@ -272,7 +272,7 @@ class World:
 
     def _hear(self) -> None:
         for message in self.pull(RUN_EVENTS_TOPIC):
-            if message.attributes["ce-type"].startswith("run."):
+            if "seq" in message.attributes:
                 event = msgspec.json.decode(message.data, type=RunEvent)
                 self._events.setdefault(event.run_id, []).append(event)
             elif message.attributes["ce-type"] == "alarm.raised":

@@ -20,6 +20,7 @@ from tuner.events import (
     AlarmRaised,
     DeadLetter,
     Events,
+    ModelPromoted,
     RunEvent,
     RunProgress,
     UploadRejected,
@@ -218,6 +219,30 @@ def test_events_are_not_ordered_unless_that_is_asked_for(
     assert [message.ordering_key for _, message in publisher.published] == [""]
 
 
+def test_a_promotion_is_a_complete_cloud_event(
+    events: Events, publisher: RecordingPublisher
+) -> None:
+    move = ModelPromoted(
+        persona="ech0", run_id="r1", model_uri="gs://p-models/ech0/x", previous_run_id=None,
+        move=3, by="person:mo", at=NOW,
+    )  # fmt: skip
+    events.publish_promotions([move])
+    [(topic, message)] = publisher.published
+    assert topic == "projects/proj/topics/run-events"
+    assert dict(message.attributes) == {
+        "ce-specversion": "1.0",
+        "ce-type": "model.promoted",
+        "ce-id": "promoted-ech0-r1-3",
+        "ce-source": "//ech0-tuner/prod",
+        "ce-subject": "models/ech0",
+        "ce-time": "2026-03-01T12:00:00+00:00",
+        "content-type": "application/json",
+        "run_id": "r1",
+        "persona": "ech0",
+    }
+    assert msgspec.json.decode(message.data, type=ModelPromoted) == move
+
+
 def a_rejection(**changes: Any) -> UploadRejected:
     rejected = UploadRejected(
         persona="ech0", name="a.json", generation="7", reason="The file is empty",
@@ -352,7 +377,9 @@ def test_the_longest_object_name_fits_the_attributes_of_a_rejection(
     assert all(len(value.encode()) <= 1024 for value in message.attributes.values())
 
 
-@pytest.mark.parametrize("type_", [RunEvent, RunProgress, UploadRejected, AlarmRaised])
+@pytest.mark.parametrize(
+    "type_", [RunEvent, RunProgress, ModelPromoted, UploadRejected, AlarmRaised]
+)
 def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct]) -> None:
     """A new field here is a decision: may every consumer of events see it?"""
     known = {
@@ -360,6 +387,7 @@ def test_events_have_no_field_for_conversation_text(type_: type[msgspec.Struct])
         "attempt", "job_name", "wait", "model_uri", "metrics", "gate",
         "seconds_waited", "seconds_trained", "usd",
         "name", "generation", "place", "fix",
+        "previous_run_id", "move", "by", "although_held", "warnings",
         "after_seq", "phase", "step", "steps", "loss", "seconds",
     }  # fmt: skip
     assert set(type_.__struct_fields__) <= known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from local.simulated.storage import Hook, MemoryStorage
 from support.factories import NOW, a_request, a_run
 from support.racing import Killed, Racer, race
-from tuner.latest import Latest, LatestMoved, move_latest, promote, read_latest
+from tuner.event_types import ModelPromoted
+from tuner.latest import Latest, LatestMoved, move_latest, promote, read_latest, tell_moves
 from tuner.requests import run_id_of
-from tuner.runs import Model, Run
-from tuner.training_job import BaseModel, Gate, Metrics, encode
+from tuner.runs import Model, Run, RunState
+from tuner.training_job import BaseModel, Gate, Metrics
 
 METRICS = Metrics(
     train_examples=1, eval_examples=1, steps=1, supervised_tokens=1, train_seconds=1.0,
@@ -60,7 +62,7 @@ def models(storage: MemoryStorage) -> Any:
 
 
 def move(storage: MemoryStorage, run: Run) -> bool:
-    return move_latest(models(storage), run, the_model(run))
+    return move_latest(models(storage), run, the_model(run), by="completion", at=NOW)
 
 
 def hooked(storage: MemoryStorage, hook: Hook) -> MemoryStorage:
@@ -78,6 +80,11 @@ def choose(storage: MemoryStorage, run: Run, by: str = "person:mo") -> Latest:
     return promote(
         models(storage), run, the_model(run), held=seen, generation=generation, by=by, at=NOW
     )
+
+
+def place_of(latest: Latest) -> Latest:
+    """Where it points to, without how it came there."""
+    return msgspec.structs.replace(latest, moves=0, unpublished=())
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,9 @@ def test_by_itself_it_moves_exactly_when_it_would_have_without_a_choice_by_hand(
             move(twin, run)
             moved = twin.operations["upload"] > uploads
             if moved:
-                assert held(storage) == held(twin), "a newer run that passes moves it on"
+                assert place_of(held(storage)) == place_of(held(twin)), (
+                    "a newer run that passes moves it on"
+                )
             else:
                 assert held(storage) == before, "what was chosen stays"
 
@@ -210,22 +219,127 @@ def test_a_choice_whose_reply_was_lost_and_that_was_sent_again_is_made(
 ) -> None:
     """The client repeats by itself: the second time it is refused because of the first."""
     run = the_run(1, 0)
-    sent: list[bytes] = []
+    sent: list[Latest] = []
 
     def twice(call: str) -> None:
         if call.startswith("upload") and not sent:
-            latest = Latest(
-                run_id=run.run_id, model_uri=the_model(run).uri, requested_at=run.requested_at,
-                promoted_by="x", promoted_at=NOW,
-            )  # fmt: skip
-            sent.append(encode(latest))
-            models(storage).blob("ech0/latest.json").upload_from_string(
-                sent[0], if_generation_match=0
-            )
+            sent.append(choose(storage, run, by="x"))
 
     client: Any = storage.client(before=twice)
     promote(models(client), run, the_model(run), held=None, generation=0, by="x", at=NOW)
     assert held(storage).promoted_by == "x"
+    assert held(storage).moves == 1
+
+
+# -- the moves' events -----------------------------------------------------------------------------
+
+
+class Topic:
+    """What was published, in order; a publish may be refused."""
+
+    def __init__(self) -> None:
+        self.heard: list[ModelPromoted] = []
+        self.is_down = False
+
+    def publish(self, moves: Sequence[ModelPromoted]) -> bool:
+        if not self.is_down:
+            self.heard += moves
+        return not self.is_down
+
+    @property
+    def moves(self) -> list[tuple[int, str]]:
+        """Each move once: a consumer drops what it has seen."""
+        return list(dict.fromkeys((each.move, each.run_id) for each in self.heard))
+
+
+def tell(storage: MemoryStorage, topic: Topic) -> bool:
+    return tell_moves(models(storage), "ech0", topic.publish)
+
+
+def test_a_move_is_told_once_with_where_it_pointed_before(storage: MemoryStorage) -> None:
+    topic = Topic()
+    first, second = the_run(1, 0), the_run(2, 5)
+    for run in (first, second):
+        move(storage, run)
+        assert tell(storage, topic)
+        assert tell(storage, topic), "nothing more to tell"
+    assert [(e.run_id, e.previous_run_id, e.move, e.by) for e in topic.heard] == [
+        (first.run_id, None, 1, "completion"),
+        (second.run_id, first.run_id, 2, "completion"),
+    ]
+
+
+def test_what_could_not_be_told_stays_owed_and_is_told_with_the_next_move(
+    storage: MemoryStorage,
+) -> None:
+    """Nobody tells a move away: who moves over another's takes its event along."""
+    topic = Topic()
+    topic.is_down = True
+    old, newer = the_run(1, 0), the_run(2, 5)
+    move(storage, old)
+    assert not tell(storage, topic)
+    move(storage, newer)
+    choose(storage, old)
+    assert not tell(storage, topic)
+    topic.is_down = False
+    assert tell(storage, topic)
+    assert topic.moves == [(1, old.run_id), (2, newer.run_id), (3, old.run_id)]
+    assert [each.by for each in topic.heard] == ["completion", "completion", "person:mo"]
+
+
+def test_what_does_not_move_the_pointer_is_no_event(storage: MemoryStorage) -> None:
+    topic = Topic()
+    newer = the_run(2, 5)
+    move(storage, newer)
+    move(storage, newer)
+    move(storage, the_run(1, 0))
+    tell(storage, topic)
+    assert topic.moves == [(1, newer.run_id)]
+
+
+def test_a_held_runs_move_and_its_warnings_are_told(storage: MemoryStorage) -> None:
+    topic = Topic()
+    run = msgspec.structs.replace(the_run(1, 0), state=RunState.HELD)
+    model = msgspec.structs.replace(
+        the_model(run), gate=Gate(passed=False, warnings=("Two replies are cut short.",))
+    )
+    promote(models(storage), run, model, held=None, generation=0, by="person:mo", at=NOW)
+    tell(storage, topic)
+    [event] = topic.heard
+    assert (event.although_held, event.warnings) == (True, ("Two replies are cut short.",))
+
+
+@settings(max_examples=200)
+@given(
+    racers=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 16)), min_size=1, max_size=6),
+    order=ORDER,
+)
+def test_every_move_is_told_though_all_who_move_and_tell_race_and_die(
+    racers: list[tuple[int, int]], order: list[int]
+) -> None:
+    """The event cannot part from the move: what the pointer ever said was published, in order."""
+    storage, topic = new_storage(), Topic()
+    watched = Watched(storage, [])
+    runs = [the_run(number, number) for number in range(5)]
+
+    def completion(run: Run) -> Any:
+        def work(hook: Hook) -> None:
+            def after(call: str) -> None:
+                watched.look(call)
+                hook(call)
+
+            client = storage.client(before=hook, after=after)
+            move(client, run)
+            tell(client, topic)
+
+        return work
+
+    race([Racer(completion(runs[number]), dies_at) for number, dies_at in racers], order)
+    tell(storage, topic)  # a tick
+    assert (not watched.seen) or held(storage).unpublished == ()
+    said = {(latest.moves, latest.run_id) for latest in watched.seen}
+    assert said == set(topic.moves)
+    assert [number for number, _ in topic.moves] == sorted(number for number, _ in topic.moves)
 
 
 def test_a_pointer_of_an_earlier_release_is_read(storage: MemoryStorage) -> None:

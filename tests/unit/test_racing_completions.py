@@ -6,6 +6,8 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from local.simulated.deployment import SimulatedDeployment
 from support.racing import Racer, race
 from support.vertex_servers import open_quotas
 from tuner.errors import LedgerConflict
+from tuner.event_types import ModelPromoted
 from tuner.latest import Latest, read_latest
 from tuner.runs import Run, RunState
 
@@ -46,7 +49,7 @@ class Deployed:
 
     def look(self) -> None:
         latest, _ = read_latest(self.models, PERSONA)
-        if latest is not None and (not self.seen or self.seen[-1] != latest):
+        if latest is not None and not (self.seen and self.seen[-1].is_same_move(latest)):
             self.seen.append(latest)
 
     def completing(self, run_id: str, dies_at: int) -> Racer:
@@ -99,6 +102,11 @@ def test_completions_that_race_and_die_anywhere_end_at_the_newest_that_passed(
     assert (deployed.seen[-1].run_id if deployed.seen else None) == (newest and newest.run_id)
     places = [latest.place for latest in deployed.seen]
     assert places == sorted(set(places)), "it went back"
+    # What could not be published, or was not yet when somebody died, was told by a later tick.
+    told = told_moves(deployed)
+    assert {(latest.moves, latest.run_id) for latest in deployed.seen} <= told
+    moves = deployed.seen[-1].moves if deployed.seen else 0
+    assert sorted(number for number, _ in told) == list(range(1, moves + 1))
     for run in good:
         assert run.model is not None
         folder = run.model.uri.split("/", 3)[3]
@@ -106,5 +114,35 @@ def test_completions_that_race_and_die_anywhere_end_at_the_newest_that_passed(
         assert {f"{folder}/{artifact.name}" for artifact in run.model.artifacts} <= names
 
 
+def told_moves(deployed: Deployed) -> set[tuple[int, str]]:
+    """Of each move of latest.json that was published, which it was and where it went."""
+    moves = [
+        msgspec.json.decode(message.data, type=ModelPromoted)
+        for message in deployed.deployment.topics.take("run-events")
+        if message.attributes["ce-type"] == "model.promoted"
+    ]
+    return {(each.move, each.run_id) for each in moves}
+
+
 def copies_in(deployed: Deployed, folder: str) -> list[Any]:
     return list(deployed.models.list_blobs(prefix=f"{folder}/"))
+
+
+def test_a_copy_that_lies_there_with_other_bytes_is_not_taken_for_the_verified_one() -> None:
+    """Of the same size, so that only its checksum tells: nothing is recorded as done."""
+    deployed = Deployed([True], [0])
+    [run_id] = deployed.passes
+    stored = deployed.deployment.controller().ledger.read_open(run_id)
+    assert stored is not None
+    assert stored.run.attempt is not None
+    folder = f"{PERSONA}/{stored.run.attempt.display_name}"
+    work = deployed.deployment.storage.bucket(deployed.deployment.places.work_bucket_name)
+    weights = "adapter/adapter_model.safetensors"
+    real = work.blob(f"runs/{run_id}/attempts/1/{weights}").download_as_bytes()
+    foreign = deployed.models.blob(f"{folder}/{weights}")
+    foreign.upload_from_string(bytes(len(real)))
+    with pytest.raises(RuntimeError, match="is not what was verified"):
+        deployed.deployment.controller().completion.check_run(run_id)
+    deployed.models.delete_blob(foreign.name)
+    deployed.tick_until_all_is_closed()
+    assert deployed.run(run_id).state is RunState.SUCCEEDED

@@ -99,9 +99,15 @@ EFFECTS = [
         run           | adapter copied         | ^copy models \S+adapter_model\.safetensors
         run           | success recorded       | ^record succeeded
         run           | success kept           | ^keep succeeded
-        run           | latest moved           | ^write models \S+/latest\.json
+        run           | latest moved           | ^write models \S+/latest\.json moved
+        run           | promotion published    | ^publish run-events model\.promoted
+        run           | promotion noted        | ^write models \S+/latest\.json told
         run           | success published      | ^publish run-events \S*run\.succeeded
         run           | run closed             | ^delete runs open/
+        by hand       | announcement dropped   | ^delete runs promotions/
+        no such run   | alarm noted            | ^write runs alarms/\S+ noted
+        no such run   | alarm published        | ^publish run-events alarm\.raised
+        no such run   | alarm told             | ^write runs alarms/\S+ told
         stock out     | lane shut              | ^write runs lanes/\S+ shut
         stock out     | attempt closed         | ^write work runs/\S+/owner
         stock out     | retry recorded         | ^record waiting from:running

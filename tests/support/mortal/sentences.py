@@ -34,8 +34,13 @@ def of_storage(method: str, url: str, body: Any) -> str | None:
     if method == "POST" and query.get("uploadType") == ["multipart"]:
         metadata, content = _parts(body)
         bucket, name = _bucket(path), metadata["name"]
+        if bucket == "models" and name.endswith("/latest.json"):
+            return f"write {bucket} {name} {_move(json.loads(content))}"
         if bucket != "runs":
             return f"write {bucket} {name}"
+        if name.startswith("alarms/"):
+            is_told = metadata["metadata"]["told"] == "yes"
+            return f"write {bucket} {name} {'told' if is_told else 'noted'}"
         kind = _RECORDS.get(name.partition("/")[0])
         if kind is not None:
             return f"{kind} {_run(json.loads(content))}"
@@ -84,6 +89,11 @@ def _document(name: str, found: dict[str, Any]) -> str:
     if folder == "memory":
         return "requested" if found.get("requested") else "created"
     return ""
+
+
+def _move(latest: dict[str, Any]) -> str:
+    """Whether a pointer is moved, or its last move was told."""
+    return "moved" if latest.get("unpublished") else "told"
 
 
 def _run(run: dict[str, Any]) -> str:

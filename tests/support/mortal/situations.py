@@ -16,8 +16,9 @@ import msgspec
 from google.cloud.aiplatform_v1 import JobServiceClient
 from google.cloud.aiplatform_v1.services.job_service.transports import JobServiceGrpcTransport
 
-from console.errors import UsageError
-from console.operations import cancel_run, upload_file
+from console.errors import ConsoleError, UsageError
+from console.operations import cancel_run, list_runs, upload_file
+from console.promoting import promote_run, seen_latest
 from local.vertex.control import FaultKind
 from support.stacks import EXAMPLE, RunningStack
 from tuner.admission import LaneRegion
@@ -64,6 +65,9 @@ class Situations:
         self.uploaded: list[str] = []
         self.rejected_uploads: list[str] = []
         self.known_uploads: list[str] = []
+        #: Runs that latest.json was moved to by hand, each move once; ids of no run with a result.
+        self.promoted: list[str] = []
+        self.foreign: list[str] = []
         self._begin: dict[str, Callable[[], object]] = {
             "run": self.ask,
             "unclear reply": lambda: self._ask_for_a_fault(FaultKind.LOST_REPLY),
@@ -81,6 +85,8 @@ class Situations:
             "upload": self._upload,
             "bad upload": self._upload_badly,
             "known upload": self._upload_what_is_known,
+            "by hand": self._promote_by_hand,
+            "no such run": self._write_a_foreign_result,
         }
 
     @property
@@ -175,6 +181,26 @@ class Situations:
         shutil.copy(EXAMPLE, file)
         self.known_uploads.append(file.name)
         upload_file(self._stack.connection, file, self._request.persona)
+
+    def _promote_by_hand(self) -> None:
+        """Move latest.json to a run that is not in use, as `tuner promote` does."""
+        connection = self._stack.connection
+        seen = seen_latest(connection, self._request.persona)
+        open_runs = {entry.run_id for entry in connection.ledger.list_open()}
+        used = {seen[0].run_id} if seen[0] is not None else set()
+        for run in list_runs(connection, 20):
+            if run.persona != self._request.persona or run.run_id in open_runs | used:
+                continue
+            if run.state is RunState.SUCCEEDED and run.model is not None:
+                with suppress(ConsoleError):  # a run that passed at this moment moved it
+                    promote_run(connection, run, run.model, seen)
+                    self.promoted.append(run.run_id)
+                return
+
+    def _write_a_foreign_result(self) -> None:
+        self.foreign.append(f"nobody-{len(self.foreign)}")
+        name = self._stack.connection.places.result_name(self.foreign[-1], 1)
+        self._stack.connection.work_bucket.blob(name).upload_from_string(b"{}")
 
     # -- meanwhile ------------------------------------------------------------------------------
 
