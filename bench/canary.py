@@ -83,8 +83,8 @@ def measure(scratch: Path, *, trainings: int) -> list[Figure]:
             "".join(json.dumps({"messages": row}) + "\n" for row in planted(rows, secrets, number))
         )
         found = _train(scratch, path, held_out, secrets, seed=42 + number)
-        for ranks, told in ((before, found["before"]), (after, found["after"])):
-            for each in told:
+        for ranks, ranked in ((before, found["before"]), (after, found["after"])):
+            for each in ranked:
                 ranks[int(each["times"])].append(each["rank"])
         told = ", ".join(f"{times}: {after[times][-1]:.0f}" for times in TIMES)
         print(f"training {number + 1}: ranks by repeats: {told}", flush=True)
