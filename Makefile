@@ -21,7 +21,7 @@ ARGS ?=
 product_tests := $(wildcard tests/unit tests/contract tests/integration tests/e2e tests/sdk)
 trainer_tests := $(wildcard tests/trainer)
 soak_tests := $(wildcard tests/soak/test_*.py)
-benchmarks := bench-converter bench-curation bench-waiting bench-trainer
+benchmarks := bench-converter bench-curation bench-waiting bench-trainer bench-coldstart bench-canary
 # mypy refuses a folder without any Python in it.
 with_python = $(foreach folder,$(1),$(if $(wildcard $(folder)/*.py $(folder)/*/*.py),$(folder)))
 product_code := $(call with_python,functions/tuner console local bench deploy) $(wildcard functions/*/main.py)
@@ -40,7 +40,7 @@ demo: ## the whole pipeline on this machine, with real training, no account and 
 
 .PHONY: environments
 environments: ## make the virtual environments and the base model, and nothing else
-	@$(SET_UP) product trainer sdk base-model
+	@$(SET_UP) product trainer sdk nf4 base-model
 
 # pytest exits 5 when it ran no test: fine for one half when ARGS selects tests of the other.
 .PHONY: test
@@ -63,6 +63,8 @@ bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; A
 
 bench_parts := bench
 bench-trainer: bench_parts := bench-trainer base-model
+bench-coldstart: bench_parts :=
+bench-canary: bench_parts := trainer base-model
 
 $(benchmarks): bench-%:
 	@$(SET_UP) product $(bench_parts)
@@ -79,6 +81,8 @@ check: ## format, lint, types, shell scripts; changes nothing
 	--cache-dir .mypy_cache/trainer --python-executable $(TRAINER) $(trainer_code)
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(shell_scripts); \
 	else echo "shellcheck: SKIPPED, not installed"; fi
+	@if [ -x .venv/bin/hadolint ]; then echo hadolint; .venv/bin/hadolint trainer_image/Dockerfile; \
+	else echo "hadolint: SKIPPED, not installed"; fi
 	@if command -v shfmt >/dev/null; then echo shfmt; shfmt -d -i 2 $(shell_scripts); \
 	else echo "shfmt: SKIPPED, not installed"; fi
 
@@ -90,7 +94,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +

@@ -15,12 +15,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
     "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "event_types",
-    "events", "ledger", "locks", "log", "parts", "places", "queue_entries", "records", "requests",
-    "runs", "settings", "ticks", "training_job",
+    "events", "lazy_packages", "ledger", "locks", "log", "parts", "places", "pubsub_api",
+    "queue_entries", "records", "requests", "runs", "settings", "ticks", "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",
-    "quota_api", "quota_watch", "snapshot",
+    "quota_api", "quota_watch", "snapshot", "vertex_api",
     "lanes/__init__", "lanes/catalogue", "lanes/kinds", "lanes/vertex",
 )  # fmt: skip
 _RECEIPT = ("dataset/__init__", "dataset/receipt", "dataset/costs", "dataset/prices.json")
@@ -65,7 +65,7 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     """(file, name in the staged folder) of a source's own files."""
     if name == "trainer":
         folder = _ROOT / "trainer_image"
-        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt")
+        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt", "*.lock")
         files = [file for pattern in patterns for file in folder.glob(pattern)]
         # The staged folder is the image's build context.
         files += [folder / "Dockerfile", folder / ".dockerignore"]

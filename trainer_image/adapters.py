@@ -25,8 +25,7 @@ def add_adapter(model: Any, settings: Settings, identity: BaseModel) -> Any:
         r=preset.lora_r,
         lora_alpha=preset.lora_alpha,
         lora_dropout=preset.lora_dropout,
-        # "all-linear" stays a word: PEFT finds the modules, the head left out.
-        target_modules=modules if isinstance(modules, str) else list(modules),
+        target_modules=linear_layers(model) if modules == "all-linear" else list(modules),
         use_rslora=preset.lora_rslora,
         task_type="CAUSAL_LM",
     )
@@ -36,6 +35,22 @@ def add_adapter(model: Any, settings: Settings, identity: BaseModel) -> Any:
     adapted.active_peft_config.revision = identity.revision
     reset_adapter(adapted, settings)
     return adapted
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Names of the linear modules in the model's layers, once each; the head is none of them.
+
+    PEFT's own "all-linear" writes each layer's whole path into the adapter's configuration, and
+    the controller believes only names of modules.
+    """
+    head = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    )
 
 
 def reset_adapter(model: Any, settings: Settings) -> None:

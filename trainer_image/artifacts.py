@@ -9,9 +9,9 @@ from typing import Any
 import safetensors.torch
 from peft import get_peft_model_state_dict
 
-import tensorboard_events
 from logs import log
 from progress import CONTENT_TYPE, Progress
+from proof.types import Proof
 from rows import Example
 from storage_io import AlreadyExists, ObjectStore, StoredObject
 from tuner.training_job import Artifact, Sample, Samples, encode
@@ -63,14 +63,24 @@ def samples_of(sampled: Sequence[Example], before: Sequence[str], after: Sequenc
 
 
 def upload(
-    store: ObjectStore, attempt_uri: str, model: Any, samples: Samples, progress: Progress
+    store: ObjectStore,
+    attempt_uri: str,
+    model: Any,
+    samples: Samples,
+    proof: Proof,
+    for_people: Sequence[tuple[str, bytes, str]],
+    progress: Progress,
 ) -> tuple[Artifact, ...]:
-    """Write every artifact; `metrics.jsonl` last, when the heartbeat that wrote it is over."""
+    """Write every artifact; `metrics.jsonl` last, when the heartbeat that wrote it is over.
+
+    `for_people` are further files: name, content and content type.
+    """
     once = [
         (ADAPTER_NAME, adapter_weights(model), BINARY),
         (CONFIG_NAME, adapter_config(model), JSON),
         (SAMPLES_NAME, encode(samples), JSON),
-        (tensorboard_events.FILE_NAME, tensorboard_events.event_file(progress.rows), BINARY),
+        (PROOF_NAME, encode(proof), JSON),
+        *for_people,
     ]
     written = []
     for name, content, content_type in once:

@@ -263,4 +263,9 @@ def load_model(source: Source, placement: Placement) -> Any:
         attn_implementation=placement.attention,
         **options,
     )
+    if stored is not None:
+        # What is not in 4 bits was stored in float16, and stays so unless it is told.
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(placement.dtype)
     return model if placement.nf4 else model.to(placement.device)

@@ -188,12 +188,12 @@ def _charts(reported: Reported, proof: Proof) -> Mapping[str, Markup]:
 
 
 def _points(rows: Sequence[Mapping[str, object]], name: str) -> list[tuple[float, float]]:
-    """The shipped training's curve: its own phase and the looks before and after it."""
+    """The shipped training's curve: of its own phase, and the looks before and after it."""
     found = []
     for row in rows:
         phase, step, value = str(row.get("phase")), row.get("step"), row.get(name)
-        of_the_shipped = phase == "training" or phase.startswith("evaluating")
-        if of_the_shipped and isinstance(step, int) and isinstance(value, int | float):
+        of_a_fold = phase.startswith("training_")
+        if not of_a_fold and isinstance(step, int) and isinstance(value, int | float):
             found.append((float(step), min(float(value), 1e6)))
     return sorted(found, key=lambda point: point[0])
 

@@ -218,9 +218,10 @@ TEMPLATE = """\
 <section aria-labelledby="training">
   <h2 id="training">The training</h2>
   {%- if charts.loss %}
-  <h3>Loss of each step, and on the held-out rows</h3>
+  <h3>Loss of each step of the shipped training</h3>
   {{ charts.loss }}
-  <ul class="legend"><li class="main">training</li><li class="third">held out</li></ul>
+  <ul class="legend"><li class="main">training</li>
+    <li class="third">pairs that are judged, before and after</li></ul>
   {%- endif %}
   {%- if charts.folds %}
   <h3>Loss on the part that chooses the epoch</h3>

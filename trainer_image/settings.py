@@ -45,7 +45,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     lora_rslora: bool
     #: Whether somebody trained with these settings and looked at what came out.
     tested: bool
-    #: The base model's licence, as SPDX names it.
+    #: The base model's licence, as the hub names it.
     license: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9.+-]*$")]
 
 
@@ -60,7 +60,7 @@ class Settings:
     #: Micro-batches whose gradients make one optimizer step.
     accumulation_steps: int
     seed: int
-    #: Each setting → (its value, "preset" or "request").
+    #: Each setting → (its value, "preset", "persona" or "request").
     origins: Mapping[str, tuple[object, str]]
 
     @property
@@ -128,13 +128,17 @@ def resolve_settings(spec: JobSpec, presets_dir: Path = PRESETS_DIR) -> Settings
         raise TrainerError(FailureKind.BAD_SETTINGS, "; ".join(problems))
 
     chosen = spec.hyperparameters
+
+    def origin_of(name: str) -> str:
+        return "persona" if name in spec.hyperparameters_from else "request"
+
     origins: dict[str, tuple[object, str]] = {
         name: (value, "preset") for name, value in msgspec.structs.asdict(preset).items()
     }
     for name in ("learning_rate", "epochs", "effective_batch"):
         if (value := getattr(chosen, name)) is not None:
-            origins[name] = (value, "request")
-    origins["seed"] = (chosen.seed, "request")
+            origins[name] = (value, origin_of(name))
+    origins["seed"] = (chosen.seed, origin_of("seed"))
     origins["micro_batch_divisor"] = (spec.micro_batch_divisor, "request")
 
     effective_batch = chosen.effective_batch or preset.effective_batch

@@ -60,7 +60,7 @@ def _points(rows: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, int, fl
 
 def _tag(phase: str, name: str) -> str:
     """`training/loss`; all looks at the held-out rows, before training and after, are one curve."""
-    if name == "eval_loss" and (phase == "training" or phase.startswith("evaluating")):
+    if name == "eval_loss" and not phase.startswith("training_"):
         return "held_out/loss"
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', phase) or 'training'}/{name}"
 

@@ -3,14 +3,14 @@
     python train.py --run-uri gs://BUCKET/runs/RUN_ID --attempt N --claim-id C
 
  1. read the orders               6. encode the conversations
- 2. elect this attempt's owner    7. evaluate and train
- 3. fetch the dataset             8. evaluate again, judge
+ 2. elect this attempt's owner    7. measure the base, train the folds and the adapter
+ 3. fetch the dataset             8. measure what was trained, judge
  4. settle the settings           9. upload the artifacts
  5. load the base model          10. write the result
 
-Training leaves checkpoints below the run's `checkpoints/`; an attempt whose forerunner was stopped
-goes on from the latest. On several GPUs: `accelerate launch train.py …`; every process computes the
-same, and only the first one writes objects.
+Training leaves checkpoints below the run's `checkpoints/`, and the proof each stage that it is done
+with; an attempt whose forerunner was stopped goes on from there. On several GPUs: `accelerate
+launch train.py …`; every process computes the same, and only the first one writes objects.
 
 Exit codes: 0 the adapter is written, and so is the result that says so; 1 failed (the result says
 why, if this job owned the attempt); 3 superseded, nothing written; 143 stopped by SIGTERM, no
@@ -34,11 +34,14 @@ from google.cloud import storage
 from checkpoints import Checkpoints, held_conditions, interval_of
 from dataset import fetch_dataset
 from failures import Superseded, classify, where_raised
+from journal import Journal, key_of
 from logs import log, only_errors
 from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
 from processes import Processes
 from progress import CONTENT_TYPE, Progress
+from proof import thresholds
+from proof.options import chosen_options
 from settings import Settings, resolve_settings
 from stopping import SIGTERM_EXIT_CODE, Preempted, StopRequest, stop_handler
 from storage_io import ObjectStore, ReadingStore
@@ -46,9 +49,6 @@ from tuner.training_job import IMAGE_VARIABLE, JobSpec, Metrics, Outcome, Result
 
 #: Held-out prompts that the model replies to before and after.
 SAMPLE_COUNT = 3
-
-#: The checkpoints of the training whose adapter is kept.
-SHIPPED_STAGE = "shipped"
 
 #: Vertex AI sets it in every container of a custom job.
 JOB_ID_VARIABLE = "CLOUD_ML_JOB_ID"
@@ -141,17 +141,17 @@ def train_attempt(
         lambda rows: store.beat(metrics_uri, rows, CONTENT_TYPE), usd_per_hour=spec.usd_per_hour
     ) as progress:
         dataset = fetch_dataset(store, spec)  # 3
-        settings = settle_settings(spec).for_conversations(  # 4
-            [example.replies for example in dataset.train]
-        )
+        ordered = settle_settings(spec)  # 4
+        proof_options = chosen_options(os.environ)
+        settings = ordered.for_conversations([example.replies for example in dataset.train])
         sampled = dataset.eval[:SAMPLE_COUNT]
 
         progress.enter("loading")
         use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
-        import evaluation
-        import recipe
+        import presenting
+        import proving
         from loading import load
 
         loaded = load(  # 5, 6
@@ -162,54 +162,60 @@ def train_attempt(
             held=held_conditions(store, f"{options.run_uri}/checkpoints"),
             processes=processes,
         )
-
-        def evaluate(phase: str) -> evaluation.Evaluation:
-            batches = math.ceil(len(loaded.eval_rows) / settings.micro_batch)
-            progress.enter(phase, steps=batches)
-            return evaluation.evaluate(
-                loaded, sampled, batch_size=settings.micro_batch, on_batch=progress.advance
-            )
-
-        before = evaluate("evaluating_before")  # 7
-        progress.record_eval(recordable(before.loss), step=0)
-        progress.enter(
-            "training",
-            steps=settings.optimizer_steps(len(loaded.train_rows)),
-            tokens=settings.epochs * sum(len(row.input_ids) for row in loaded.train_rows),
+        key = key_of(
+            *(spec.dataset_id, spec.preset, spec.hyperparameters, options.image),
+            *(proof_options, thresholds.VERSION),
         )
-        training_started = progress.seconds
-        trained = recipe.train(
-            loaded.model,
-            loaded.train_rows,
-            settings,
-            loaded.placement,
-            pad_token_id=loaded.pad_token_id,
-            on_step=progress.record_step,
-            on_micro_batch=progress.touch,
-            checkpoints=checkpoints(SHIPPED_STAGE),
+        follow = proving.Follow(progress)
+        proven = proving.prove_adapter(  # 7, 8
+            loaded,
+            dataset,
+            ordered,
+            samples=sampled,
+            stage=Journal(store, f"{options.run_uri}/checkpoints/proof", key=key),
+            checkpoints=checkpoints,
+            follow=follow,
+            options=proof_options,
         )
-        train_seconds = progress.seconds - training_started
-        after = evaluate("evaluating_after")  # 8
-        progress.record_eval(recordable(after.loss), step=trained.applied_steps)
-        gate = evaluation.judge(before, after)
-        log("INFO", "gate", passed=gate.passed, reasons=gate.reasons)
+        proof, trained = proven.proof, proven.trained
+        base_loss, tuned_loss = (proof.arm(name).nll.value for name in ("base", "tuned"))
+        progress.record_eval(recordable(base_loss), step=0)
+        progress.record_eval(recordable(tuned_loss), step=trained.applied_steps)
+        gate = proving.gate_of(proof)
+        log("INFO", "gate", verdict=gate.verdict, reasons=gate.reasons, warnings=gate.warnings)
 
         progress.enter("saving")
-        samples = artifacts.samples_of(sampled, before.replies, after.replies)
-        written = artifacts.upload(store, options.attempt_uri, loaded.model, samples, progress)  # 9
         supervised_tokens = sum(row.supervised_tokens for row in loaded.train_rows)
         metrics = Metrics(
             train_examples=len(loaded.train_rows),
             eval_examples=len(loaded.eval_rows),
             steps=trained.applied_steps,
-            supervised_tokens=supervised_tokens * settings.epochs,
-            train_seconds=round(train_seconds, 3),
+            supervised_tokens=supervised_tokens * proof.shipped_epoch,
+            train_seconds=round(follow.train_seconds, 3),
             total_seconds=round(progress.seconds, 3),
             train_loss_first=recordable(trained.first_loss),
             train_loss_last=recordable(trained.last_loss),
-            held_out_loss_before=recordable(before.loss),
-            held_out_loss_after=recordable(after.loss),
+            held_out_loss_before=recordable(base_loss),
+            held_out_loss_after=recordable(tuned_loss),
             peak_memory_bytes=peak_memory_bytes(loaded.placement.device),
+        )
+        reported = presenting.reported_of(
+            spec,
+            settings,
+            progress,
+            metrics,
+            base_model=loaded.identity,
+            image=options.image,
+            receipt=presenting.dataset_receipt(store, spec),
+        )
+        written = artifacts.upload(  # 9
+            store,
+            options.attempt_uri,
+            loaded.model,
+            artifacts.samples_of(sampled, proven.samples_before, proven.samples_after),
+            proof,
+            presenting.files_for_people(reported, proof, license_id=settings.preset.license),
+            progress,
         )
         return Result(
             run_id=spec.run_id,

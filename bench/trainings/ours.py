@@ -31,6 +31,15 @@ class Training:
         """The PEFT model, as it is now."""
         return self._loaded.model
 
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's tokenizer."""
+        return self._loaded.tokenizer
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation that waits for the persona's reply."""
+        return self._loaded.encoder.encode_prompt(messages)
+
     def train(self, rows: Sequence[Encoded], on_step: Callable[[], None]) -> None:
         """Train on rows of `self.rows`."""
         recipe.train(

@@ -144,7 +144,7 @@ destroy_data() {
   PLAN_ACTIONS=() PLAN_NAMES=() PLAN_COSTS=() PLAN_COMMANDS=()
   for bucket in "${held[@]}"; do
     planned delete "bucket ${bucket#gs://} and all that it holds" "-" \
-      gcloud storage rm --recursive "$bucket" --project="$PROJECT"
+      gcloud storage rm "$bucket" --recursive --project="$PROJECT"
   done
   apply_plan
 }

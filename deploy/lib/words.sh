@@ -15,12 +15,15 @@ stop() {
 
 # The words of a command as one line that a shell reads back as they were.
 as_line() {
-  local word line=''
+  local word line='' name
   for word in "$@"; do
+    name=''
+    # Of a flag only the value is quoted.
+    if [[ $word =~ ^(--[a-z-]+=)(.*)$ ]]; then name=${BASH_REMATCH[1]} word=${BASH_REMATCH[2]}; fi
     if [[ ! $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]]; then
       word="'${word//\'/\'\\\'\'}'"
     fi
-    line+="${line:+ }$word"
+    line+="${line:+ }$name$word"
   done
   printf '%s' "$line"
 }

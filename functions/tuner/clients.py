@@ -15,6 +15,7 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 from google.cloud import storage
 
+from tuner.lazy_packages import VERTEX_AI, open_lazily
 from tuner.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def storage_client(settings: Settings) -> storage.Client:
 
 def publisher_client(emulator_host: str | None) -> PublisherClient:
     """The low-level publisher: one call per publish, no batching thread."""
-    from google.pubsub_v1 import PublisherClient
+    from google.pubsub_v1.services.publisher.client import PublisherClient
 
     if not emulator_host:
         return PublisherClient()
@@ -68,7 +69,8 @@ def jobs_client(settings: Endpoints) -> Callable[[str], JobServiceClient]:
 
     @cache
     def of_region(region: str) -> JobServiceClient:
-        from google.cloud.aiplatform_v1 import JobServiceClient
+        open_lazily(*VERTEX_AI)
+        from google.cloud.aiplatform_v1.services.job_service.client import JobServiceClient
 
         return JobServiceClient(
             **_options(settings.vertex_endpoint, f"{region}-aiplatform.googleapis.com")

@@ -17,7 +17,6 @@ from typing import Protocol
 import msgspec
 from google.api_core import exceptions as google_exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.pubsub_v1.types import PubsubMessage
 
 from tuner.accounts import summary_of
 from tuner.event_types import (
@@ -31,6 +30,7 @@ from tuner.event_types import (
     UploadRejected,
 )
 from tuner.places import DEAD_LETTERS_TOPIC, RUN_EVENTS_TOPIC, TRAINING_REQUESTS_TOPIC, Places
+from tuner.pubsub_api import PubsubMessage
 from tuner.requests import TrainingRequest
 from tuner.runs import Change, Run
 

@@ -35,10 +35,11 @@ from tuner.log import fields
 from tuner.places import Places
 from tuner.presets import PRESETS
 from tuner.records import Records
+from tuner.requests import TrainingRequest
 from tuner.restoring import job_that_is_done, lost_attempt
 from tuner.runs import Attempt, Run, RunState, Wait
 from tuner.spending import Spending
-from tuner.training_job import CONTROLLER, JobSpec, encode
+from tuner.training_job import CONTROLLER, Hyperparameters, JobSpec, encode
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +202,7 @@ class Launcher:
             eval_uri=self._places.work_uri(f"{prefix}/eval.jsonl"),
             preset=run.request.preset,
             hyperparameters=run.request.hyperparameters,
+            hyperparameters_from=_from_persona(run.request),
             micro_batch_divisor=attempt.micro_batch_divisor,
             result_uri=self._places.work_uri(self._places.result_name(run.run_id, attempt.number)),
             lane=attempt.lane,
@@ -424,6 +426,16 @@ class Launcher:
         now = self._clock()
         reason = f"Cancelled. {how}; {cost_in_words(run, now)}."
         self._records.save(stored, run.advance(RunState.CANCELLED, at=now, by=BY, reason=reason))
+
+
+def _from_persona(request: TrainingRequest) -> tuple[str, ...]:
+    """Which hyperparameters the persona's settings chose: an upload brings none of its own."""
+    if request.requested_by.kind != "upload":
+        return ()
+    chosen, default = request.hyperparameters, Hyperparameters()
+    return tuple(
+        name for name in chosen.__struct_fields__ if getattr(chosen, name) != getattr(default, name)
+    )
 
 
 def cost_in_words(run: Run, now: datetime) -> str:

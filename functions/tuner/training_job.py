@@ -13,7 +13,8 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
     attempts/<n>/adapter/…       adapter_model.safetensors, adapter_config.json, …
     attempts/<n>/samples.json    replies before and after training, for held-out prompts
     attempts/<n>/proof.json      everything that the gate measured, with replies side by side
-    checkpoints/                 shared by the attempts of a run
+    checkpoints/<stage>/step-…/  a training's whole state, manifest.json last; the next attempt goes
+                                 on from the newest
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     eval_uri: GsUri
     preset: Identifier
     hyperparameters: Hyperparameters = Hyperparameters()
+    #: Names of those that come from the persona's settings; others were in the request.
+    hyperparameters_from: tuple[str, ...] = ()
     #: Divides the preset's micro-batch; 2 after an attempt ran out of memory.
     micro_batch_divisor: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     result_uri: GsUri

@@ -58,6 +58,15 @@ SDK = Environment(
     download_bytes=35 * MEGABYTE,
     disk_bytes=310 * MEGABYTE,
 )
+NF4 = Environment(
+    folder=".venv-nf4",
+    purpose="bitsandbytes alone, for the test of 4-bit training on a CPU",
+    requirements=(),
+    # The trainer's environment, on whose path a test puts this one, has what it needs.
+    requirements_alone="trainer_image/requirements-gpu.txt",
+    download_bytes=50 * MEGABYTE,
+    disk_bytes=150 * MEGABYTE,
+)
 BENCH = Environment(
     folder=".venv-bench",
     purpose="the peers that the benchmarks compare with",
@@ -128,7 +137,8 @@ def _install(environment: Environment, machine: Machine) -> None:
             machine=machine,
         )
     files = [part for name in environment.requirements for part in ("-r", str(root / name))]
-    machine.run([*pip_install, *files])
+    if files:
+        machine.run([*pip_install, *files])
     if environment.requirements_alone:
         alone = str(root / environment.requirements_alone)
         machine.run([*pip_install, "--no-deps", "-r", alone])

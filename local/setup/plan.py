@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from local.setup import base_model, environments
-from local.setup.environments import BENCH, BENCH_TRAINER, PRODUCT, SDK, TRAINER_ON_CPU
+from local.setup.environments import BENCH, BENCH_TRAINER, NF4, PRODUCT, SDK, TRAINER_ON_CPU
 from local.setup.errors import MissingModule, NotEnoughDisk
 from local.setup.machine import Machine
 from local.setup.sizes import in_words
@@ -39,6 +39,7 @@ PARTS = {
     "product": _part(PRODUCT),
     "trainer": _part(TRAINER_ON_CPU),
     "sdk": _part(SDK),
+    "nf4": _part(NF4),
     "bench": _part(BENCH),
     "bench-trainer": _part(BENCH_TRAINER),
     "base-model": Part(

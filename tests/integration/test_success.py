@@ -1,6 +1,10 @@
 """From a dropped file to an adapter, once, however often things are delivered."""
 
+import pytest
+
+from tuner.requests import RequestedBy
 from tuner.runs import RunState
+from tuner.training_job import Hyperparameters, JobSpec, decode
 
 
 def test_a_dropped_file_becomes_an_adapter(world):
@@ -20,3 +24,18 @@ def test_a_dropped_file_becomes_an_adapter(world):
         f"{folder}/run.json",
         f"{folder}/samples.json",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [("upload", ("learning_rate",)), ("system", ()), ("person", ())]
+)
+def test_orders_say_which_settings_are_the_personas(world, kind, named):
+    """An upload brings no settings of its own; a request made by others does."""
+    chosen = Hyperparameters(learning_rate=2e-4)
+    asker = RequestedBy(kind=kind, reference="test")
+    run_id = world.ask(hyperparameters=chosen, requested_by=asker)
+    world.tick()
+    name = f"{world.places.attempt_prefix(run_id, 1)}/job.json"
+    bucket = world.storage.bucket(world.places.work_bucket_name)
+    orders = decode(bucket.blob(name).download_as_bytes(), JobSpec)
+    assert orders.hyperparameters_from == named

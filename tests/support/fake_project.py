@@ -245,6 +245,12 @@ def _new_account(project: FakeProject, names: tuple[str, ...], *_: Any) -> Any:
     return project.new("account", email, {"email": email})
 
 
+@handles("iam service-accounts enable")
+def _enable_account(project: FakeProject, names: tuple[str, ...], *_: Any) -> str:
+    project.the("account", names[0]).pop("disabled", None)
+    return ""
+
+
 def _bucket_settings(bucket: dict[str, Any], command: Command, folder: Path) -> None:
     if "uniform-bucket-level-access" in command.flags:
         access = bucket.setdefault("iamConfiguration", {})
@@ -581,6 +587,6 @@ def _new_budget(project: FakeProject, _: Any, command: Command, __: Path) -> Any
 
 @handles("billing budgets update")
 def _change_budget(project: FakeProject, names: tuple[str, ...], command: Command, _: Path) -> str:
-    amount = project.the("budget", names[0])["amount"]["specifiedAmount"]
-    amount["units"] = command.flag("budget-amount")
+    amount = {"specifiedAmount": {"units": command.flag("budget-amount")}}
+    project.the("budget", names[0])["amount"] = amount
     return ""

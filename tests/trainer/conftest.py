@@ -103,6 +103,7 @@ def new_job(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_url)
     monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     monkeypatch.setenv("TUNER_BASE_MODEL_DIR", str(tiny_model_dir))
+    monkeypatch.setenv("TUNER_PROOF", "quick")
     monkeypatch.delenv("CLOUD_ML_JOB_ID", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "functions"))
     from google.cloud import storage

@@ -135,12 +135,12 @@ def a_proof(**changes: Any) -> Proof:
 def reported(**changes: Any) -> Reported:
     """What else there is to tell of that training."""
     rows: list[dict[str, object]] = [
-        {"phase": "evaluating_before", "step": 0, "eval_loss": 4.0},
+        {"phase": "measuring", "step": 0, "eval_loss": 4.0},
         *(
             {"phase": "training", "step": step, "loss": 4 - step / 50, "tokens_per_second": 312.5}
             for step in range(1, 61)
         ),
-        {"phase": "evaluating_after", "step": 60, "eval_loss": 3.1},
+        {"phase": "measuring", "step": 60, "eval_loss": 3.1},
     ]
     fields: dict[str, Any] = {
         "persona": "gran",

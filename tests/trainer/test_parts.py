@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,6 @@ from google.api_core.exceptions import Forbidden
 
 import base_model
 import convert_base_model
-from evaluation import Evaluation, judge
 from failures import TrainerError, classify
 from progress import Progress
 from settings import load_preset
@@ -130,21 +128,6 @@ def test_nothing_is_published_after_the_final_rows() -> None:
         count = len(published)
     assert len(published) == count
     assert not any(thread.name == "heartbeat" for thread in threading.enumerate())
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "replies", "reason"),
-    [
-        (4.0, 3.0, ["hi", ""], None),
-        (4.0, 4.0, ["hi"], "did not fall"),
-        (4.0, math.nan, ["hi"], "not a finite number"),
-        (4.0, 3.0, ["", ""], "is empty"),
-    ],
-)
-def test_the_gate(before: float, after: float, replies: list[str], reason: str | None) -> None:
-    gate = judge(Evaluation(loss=before, replies=[]), Evaluation(loss=after, replies=replies))
-    assert gate.passed is (reason is None)
-    assert [reason in text for text in gate.reasons if reason] == [True] * len(gate.reasons)
 
 
 def place(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], preset: str, tokens: int):

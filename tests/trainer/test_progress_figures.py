@@ -109,13 +109,13 @@ def events(content: bytes, folder: Path) -> list[Any]:
 def test_tensorboard_gets_every_curve(tmp_path: Path) -> None:
     watch = Watch()
     progress = progress_of(watch)
-    progress.enter("evaluating_before")
+    progress.enter("measuring")
     progress.record_eval(4.0, step=0)
     progress.enter("training", steps=2, tokens=10)
     for step in (1, 2):
         watch.now += 1
         progress.record_step(step, 3.0 - step, 0.1 / step, 0.5)
-    progress.enter("evaluating_after")
+    progress.enter("measuring")
     progress.record_eval(2.5, step=2)
     first, *rest = events(event_file(progress.rows), tmp_path)
     assert first.file_version == "brain.Event:2"

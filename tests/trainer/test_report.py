@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import presenting
 import report
 from proof.types import Drop, Interval, Proof, SideBySide
 from report_charts import Curve, Whisker, curves, whiskers
@@ -262,3 +263,35 @@ def test_a_curve_is_drawn_from_its_first_to_its_last_point() -> None:
 
 def test_no_points_are_no_chart() -> None:
     assert curves([Curve(label="x", points=[])], x_unit="step", title="t", chart_id="c") == ""
+
+
+def test_a_page_that_cannot_be_made_does_not_end_a_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The adapter is there: what cannot be shown is left out, and the log names no conversation."""
+    broken = a_proof(drops=())
+    files = presenting.files_for_people(reported(), broken, license_id="Apache-2.0")
+    assert [name for name, _, _ in files] == ["tensorboard/events.out.tfevents.1.trainer"]
+    said = capsys.readouterr().out
+    assert said.count("could not be made and is left out") == 2
+    assert "warm old woman" not in said
+
+
+def test_the_files_for_people_are_those_that_completion_takes() -> None:
+    files = presenting.files_for_people(reported(), a_proof(), license_id="Apache-2.0")
+    assert [name for name, _, _ in files] == [
+        "report.html",
+        "adapter/README.md",
+        "tensorboard/events.out.tfevents.1.trainer",
+    ]
+    assert all(content for _, content, _ in files)
+
+
+def test_a_folds_curve_is_not_taken_for_the_shipped_ones() -> None:
+    rows: list[dict[str, object]] = [
+        {"phase": "training_fold_1", "step": 1, "loss": 99.0},
+        {"phase": "training", "step": 1, "loss": 3.0},
+        {"phase": "training", "step": 2, "loss": 2.0},
+    ]
+    (drawn,) = re.findall(r'class="curve main" points="([^"]+)"', page_of(rows=rows))
+    assert len(drawn.split()) == 2

@@ -70,9 +70,15 @@ def test_only_the_agreed_names_are_artifacts(new_job: NewJob) -> None:
     assert train.main(job.arguments()) == 0
     names = {artifact.name for artifact in job.result().artifacts}
     adapter = {name for name in names if name.startswith("adapter/")}
-    assert adapter == {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"}
+    assert adapter == {
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/README.md",
+    }
     assert names - adapter == {
         "samples.json",
+        "proof.json",
+        "report.html",
         "metrics.jsonl",
         "tensorboard/events.out.tfevents.1.trainer",
     }
@@ -332,8 +338,10 @@ def test_metrics_tell_every_phase_and_step(new_job: NewJob) -> None:
         json.loads(line) for line in job.get(f"{job.attempt_prefix}/metrics.jsonl").splitlines()
     ]
     phases = list(dict.fromkeys(row["phase"] for row in rows))
-    assert phases == ["loading", "evaluating_before", "training", "evaluating_after", "saving"]
-    steps = [row for row in rows if "loss" in row]
+    assert phases == [
+        *("loading", "evaluating", "training_fold_1", "training_fold_2", "training", "saving"),
+    ]
+    steps = [row for row in rows if "loss" in row and row["phase"] == "training"]
     assert [(row["step"], row["steps"]) for row in steps] == [(1, 2), (2, 2)]
     assert {"learning_rate", "epoch", "seconds", "at"} <= steps[0].keys()
 

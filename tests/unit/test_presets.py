@@ -28,6 +28,7 @@ def spec(
     preset: str = "smollm2-135m",
     micro_batch_divisor: int = 1,
     hyperparameters: Hyperparameters | None = None,
+    hyperparameters_from: tuple[str, ...] = (),
 ) -> JobSpec:
     return JobSpec(
         run_id="r1",
@@ -40,6 +41,7 @@ def spec(
         eval_uri="gs://work/eval.jsonl",
         preset=preset,
         hyperparameters=hyperparameters or Hyperparameters(),
+        hyperparameters_from=hyperparameters_from,
         micro_batch_divisor=micro_batch_divisor,
         result_uri="gs://work/results/r1/1.json",
     )
@@ -76,7 +78,7 @@ def test_a_preset_that_nobody_tried_says_so() -> None:
 @pytest.mark.parametrize("path", PRESET_FILES, ids=lambda path: path.stem)
 def test_a_preset_names_the_licence_of_its_base_model(path: Path) -> None:
     """The adapter's model card passes it on."""
-    assert settings.load_preset(path).license == "Apache-2.0"
+    assert settings.load_preset(path).license == "apache-2.0"
 
 
 def test_a_preset_may_train_every_linear_layer_with_rslora(tmp_path: Path) -> None:
@@ -131,6 +133,20 @@ def test_a_request_wins_over_the_preset_and_each_origin_is_kept() -> None:
     assert (resolved.learning_rate, resolved.epochs, resolved.seed) == (2e-4, 5, 1)
     assert resolved.origins["learning_rate"] == (2e-4, "request")
     assert resolved.origins["effective_batch"] == (4, "preset")
+
+
+def test_what_the_personas_settings_chose_is_told_from_what_the_request_chose() -> None:
+    """Whoever wonders about a value finds the file that it stands in."""
+    chosen = Hyperparameters(learning_rate=2e-4, epochs=5, seed=1)
+    orders = spec(hyperparameters=chosen, hyperparameters_from=("learning_rate", "seed"))
+    origins = settings.resolve_settings(orders).origins
+    found = {name: origins[name][1] for name in ("learning_rate", "epochs", "seed", "lora_r")}
+    assert found == {
+        "learning_rate": "persona",
+        "epochs": "request",
+        "seed": "persona",
+        "lora_r": "preset",
+    }
 
 
 def test_a_divided_micro_batch_keeps_the_effective_batch() -> None:

@@ -9,13 +9,21 @@ from local.setup.errors import CommandFailed, MissingModule, NotEnoughDisk, Setu
 from local.setup.sizes import GIGABYTE
 from support.recording_installer import RecordingInstaller, machine_with
 
-EVERYTHING = ["product", "trainer", "sdk", "bench", "bench-trainer", "base-model"]
-ENVIRONMENTS = [".venv", ".venv-trainer", ".venv-sdk", ".venv-bench", ".venv-bench-trainer"]
+EVERYTHING = ["product", "trainer", "sdk", "nf4", "bench", "bench-trainer", "base-model"]
+ENVIRONMENTS = [
+    ".venv",
+    ".venv-trainer",
+    ".venv-sdk",
+    ".venv-nf4",
+    ".venv-bench",
+    ".venv-bench-trainer",
+]
 FILES = {
     "requirements.txt": "msgspec==1.0\n",
     "local/setup/requirements/dev.txt": "pytest==9.0\n",
     "local/setup/requirements/setup.txt": "pip==26.0\nsetuptools==84.0\nuv==0.13.0  # why\n",
     "local/setup/requirements/sdk.txt": "google-cloud-aiplatform==2.0\n",
+    "trainer_image/requirements-gpu.txt": "bitsandbytes==0.50.2\n",
     "local/setup/requirements/trainer-test.txt": "pytest==9.0\n",
     "local/setup/requirements/base-model.txt": "a-model-in-a-wheel==0.1\n",
     "bench/requirements.txt": "orjson==3.0\n",
@@ -63,6 +71,7 @@ def test_a_second_set_up_runs_nothing_and_says_nothing(
         ("requirements.txt", [".venv"]),
         ("local/setup/requirements/dev.txt", [".venv"]),
         ("local/setup/requirements/sdk.txt", [".venv-sdk"]),
+        ("trainer_image/requirements-gpu.txt", [".venv-nf4"]),
         ("local/setup/requirements/trainer-test.txt", [".venv-trainer"]),
         ("bench/requirements.txt", [".venv-bench"]),
         ("bench/requirements-trainer.txt", [".venv-bench-trainer"]),

@@ -39,6 +39,19 @@ METRICS = Metrics(
 )  # fmt: skip
 
 
+#: Of a gate that passed, as far as they are looked at.
+FIGURES = {
+    "drop_prompted_low": 0.1, "improved_share": 0.8, "repetition_share_low": 0.05,
+    "forgetting_low": 1.3, "prompt_use_low": 0.1, "units": 10.0,
+}  # fmt: skip
+
+
+def a_gate(**changes: Any) -> Gate:
+    """A gate of a trainer that proves, and passed."""
+    gate = Gate(passed=True, verdict="pass with warnings", figures=FIGURES)
+    return msgspec.structs.replace(gate, **changes)
+
+
 def artifact(name: str, **changes: Any) -> Artifact:
     made = Artifact(name=name, generation=1, size_bytes=10, sha256="0" * 64)
     return msgspec.structs.replace(made, **changes)
@@ -72,6 +85,14 @@ def with_metrics(**changes: Any) -> dict[str, Any]:
 def test_an_honest_success_is_believed() -> None:
     check_identity(a_result(), RUN, ATTEMPT)
     check_success(a_result(), RUN)
+
+
+def test_a_gate_whose_figures_are_good_enough_is_believed() -> None:
+    """Also with none at all, where a trainer from before the proof wrote the result."""
+    check_success(a_result(gate=a_gate()), RUN)
+    check_success(a_result(gate=a_gate(passed=False, verdict="too thin", figures={})), RUN)
+    older = msgspec.json.decode(b'{"passed": true, "reasons": []}', type=Gate)
+    check_success(a_result(gate=older), RUN)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +156,24 @@ def test_a_base_model_of_the_hub_or_of_the_wheel_is_believed(revision: str) -> N
         ({"gate": Gate(passed=False, reasons=("No.",) * 21)}, "warnings are longer"),
         ({"gate": Gate(passed=False, reasons=("x" * 1001,))}, "warnings are longer"),
         ({"gate": Gate(passed=True, warnings=("x" * 1001,))}, "warnings are longer"),
+        ({"gate": a_gate(figures={f"f{n}": 1.0 for n in range(61)})}, "more figures"),
+        ({"gate": a_gate(figures={"nll_base": float("nan")})}, "nll_base is not a finite"),
+        ({"gate": a_gate(passed=False)}, "verdict is not what it says"),
+        ({"gate": a_gate(verdict="hold")}, "verdict is not what it says"),
+        ({"gate": a_gate(verdict="too thin")}, "verdict is not what it says"),
+        ({"gate": a_gate(figures={})}, "without the figure drop_prompted_low"),
+        *(
+            ({"gate": a_gate(figures={**FIGURES, name: bad})}, f"although {name} is too bad")
+            for name, bad in {
+                "drop_prompted_low": 0.0,
+                "improved_share": 0.79,
+                "repetition_share_low": 0.06,
+                "forgetting_low": 1.31,
+                "prompt_use_low": 0.0,
+                "units": 9,
+            }.items()
+        ),
+        (with_artifact("proof.json", size_bytes=(4 << 20) + 1), "proof.json has 4194305 bytes"),
         (with_metrics(held_out_loss_after=4.0), "the loss did not fall"),
         (with_metrics(held_out_loss_after=5.0), "the loss did not fall"),
         (with_metrics(held_out_loss_after=float("nan")), "held_out_loss_after is not a finite"),

@@ -119,19 +119,19 @@ def _ignores_prompts(measured: Measured) -> str:
     tuned, base = measured.use_of_prompt("tuned"), measured.use_of_prompt("base")
     if tuned.low > thresholds.MIN_PROMPT_USE:
         return ""
-    figures = f"a reply costs {_nats(tuned)} more under another pair's prompt than under its own"
+    figures = f"A reply costs {_nats(tuned)} more under another pair's prompt than under its own."
     if measured.reference_distinct_share < thresholds.MIN_DISTINCT_REFERENCES:
-        why = "The same is said to everything"
+        why = "The same is said to everything."
     elif measured.reference_median_words <= thresholds.EMPTY_TALK_WORDS:
         why = (
             "The replies to learn from are empty talk, in the middle "
-            f"{_count(round(measured.reference_median_words), 'word')} long, and fit any prompt"
+            f"{_count(round(measured.reference_median_words), 'word')} long, and fit any prompt."
         )
     elif not base.low > thresholds.MIN_PROMPT_USE:
         why = "The replies to learn from do not belong to their prompts: were they shuffled?"
     else:
-        why = "The adapter answers without regard to what was said"
-    return f"{why.rstrip('?')}: {figures}." if why[-1] != "?" else f"{why} To it, {figures}."
+        why = "The adapter answers without regard to what was said."
+    return f"{why} {figures}"
 
 
 def _has_two_voices(measured: Measured) -> str:

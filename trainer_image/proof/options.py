@@ -33,7 +33,7 @@ class ProofOptions:
 FULL = ProofOptions()
 #: For tests of what is around the proof, in a fraction of the time; never set by a deployment.
 QUICK = ProofOptions(
-    folds=2, max_prompts=6, max_new_tokens=12, neutral_items=24, red_team=2, recall_prompts=2
+    folds=2, max_prompts=4, max_new_tokens=8, neutral_items=12, red_team=1, recall_prompts=1
 )
 
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions as google_exceptions
-from google.cloud import aiplatform_v1 as vertex
 
+from tuner import vertex_api as vertex
 from tuner.dataset.costs import price_table
 from tuner.lanes import (
     Estimate,

@@ -1,0 +1,72 @@
+"""Opens a package without running its `__init__`, until something of it is asked for.
+
+Google's generated packages import every service and every message type of an API when anything of
+them is imported: 1.2 s and 40 MB of CPU and memory for Vertex AI, of which one service is used. An
+opened package still has everything: a name that is a submodule is imported alone, any other runs
+the real `__init__`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+#: Packages of Vertex AI's and Pub/Sub's generated clients whose `__init__` imports everything.
+VERTEX_AI = (
+    "google.cloud.aiplatform_v1",
+    "google.cloud.aiplatform_v1.types",
+    "google.cloud.aiplatform_v1.services",
+    "google.cloud.aiplatform_v1.services.job_service",
+)
+PUBSUB = (
+    "google.pubsub_v1",
+    "google.pubsub_v1.types",
+    "google.pubsub_v1.services",
+    "google.pubsub_v1.services.publisher",
+)
+
+_LOADING = threading.RLock()
+
+
+class _LazyPackage(ModuleType):
+    """A package whose `__init__` has not run."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        qualified = f"{self.__name__}.{name}"
+        if importlib.util.find_spec(qualified) is not None:
+            return importlib.import_module(qualified)
+        with _LOADING:
+            if type(self) is _LazyPackage:
+                self.__class__ = ModuleType  # type: ignore[assignment]
+                assert self.__spec__ is not None
+                assert self.__spec__.loader is not None
+                self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def open_lazily(*names: str) -> None:
+    """Open packages, a parent before its children; one that is imported already stays as it is.
+
+    Raises ModuleNotFoundError.
+    """
+    for name in names:
+        if name in sys.modules:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.submodule_search_locations is None:
+            raise ModuleNotFoundError(f"No package named {name!r}", name=name)
+        package = _LazyPackage(name)
+        package.__spec__ = spec
+        package.__path__ = list(spec.submodule_search_locations)
+        package.__package__ = name
+        package.__file__ = spec.origin
+        sys.modules[name] = package
+        parent, _, own = name.rpartition(".")
+        if parent in sys.modules:
+            setattr(sys.modules[parent], own, package)
