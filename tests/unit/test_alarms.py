@@ -173,6 +173,7 @@ def test_ticks_that_never_came_are_missed_too(deployed: Deployed) -> None:
         ticks.came("completion")
         deployed.clock.advance(minutes=1)
     assert deployed.told() == ["no-tick"]
+    assert "No tick of submitter ever came" in deployed.heard[0][1].reason
 
 
 def test_any_call_misses_ticks_though_none_comes_at_all(deployed: Deployed) -> None:
