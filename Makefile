@@ -94,7 +94,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +
