@@ -81,6 +81,8 @@ check: ## format, lint, types, shell scripts; changes nothing
 	--cache-dir .mypy_cache/trainer --python-executable $(TRAINER) $(trainer_code)
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(shell_scripts); \
 	else echo "shellcheck: SKIPPED, not installed"; fi
+	@if [ -x .venv/bin/hadolint ]; then echo hadolint; .venv/bin/hadolint trainer_image/Dockerfile; \
+	else echo "hadolint: SKIPPED, not installed"; fi
 	@if command -v shfmt >/dev/null; then echo shfmt; shfmt -d -i 2 $(shell_scripts); \
 	else echo "shfmt: SKIPPED, not installed"; fi
 
