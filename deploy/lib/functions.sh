@@ -20,7 +20,7 @@ function_settings() {
     "TUNER_TRAINING_SERVICE_ACCOUNT=$(account_email ech0-vertex-training)"
   local name
   for name in TUNER_PRESET TUNER_CONTACT TUNER_DAILY_CAP_USD TUNER_MAX_ATTEMPTS \
-    TUNER_MAX_UPLOAD_BYTES TUNER_KEEP_DAYS; do
+    TUNER_MAX_UPLOAD_BYTES TUNER_KEEP_DAYS TUNER_ORDERED_EVENTS; do
     if [[ ${!name} ]]; then printf '%s=%s\n' "$name" "${!name}"; fi
   done
 }
