@@ -57,6 +57,11 @@ soak: ## the long proofs
 	@$(SET_UP) product trainer base-model
 	@$(if $(soak_tests),$(PRODUCT) -m pytest -n auto --dist loadfile tests/soak -m soak $(ARGS),echo "no soak test in this checkout")
 
+.PHONY: container-test
+container-test: ## build the trainer's image for a CPU and train inside it; needs podman, no daemon
+	@$(SET_UP) product trainer base-model
+	@TUNER_CONTAINER_TEST=1 $(TRAINER) -m pytest tests/trainer/test_container.py -rs $(ARGS)
+
 # A benchmark is a module of bench/ that runs; the peers that it compares with live in .venv-bench.
 .PHONY: bench $(benchmarks)
 bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; ARGS="--quick"
@@ -81,6 +86,8 @@ check: ## format, lint, types, shell scripts; changes nothing
 	--cache-dir .mypy_cache/trainer --python-executable $(TRAINER) $(trainer_code)
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck $(shell_scripts); \
 	else echo "shellcheck: SKIPPED, not installed"; fi
+	@if [ -x .venv/bin/hadolint ]; then echo hadolint; .venv/bin/hadolint trainer_image/Dockerfile; \
+	else echo "hadolint: SKIPPED, not installed"; fi
 	@if command -v shfmt >/dev/null; then echo shfmt; shfmt -d -i 2 $(shell_scripts); \
 	else echo "shfmt: SKIPPED, not installed"; fi
 

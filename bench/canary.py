@@ -27,7 +27,7 @@ from bench.trainer_rows import short_and_mixed
 
 TIMES = (0, 1, 4, 16)
 CANDIDATES = 1000
-TRAININGS = 5
+TRAININGS = 4
 #: One of each number of repeats in a training.
 _THINGS = (
     "the garden gate", "the blue suitcase", "the cellar door", "the post box", "the old safe",
@@ -42,7 +42,7 @@ PYTHON = ROOT / ".venv-trainer/bin/python"
 _LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 
 _NOTES = """\
-Ranks of 1,000 after training at the preset's rate and epochs, median [lowest-highest] over the
+Ranks of 1,000 after training at the preset's rate and epochs, median [lowest–highest] over the
 trainings: 500 is chance, 1 is a secret that whoever asks in the same words is told first. Each
 training has the example persona's rows and one secret of each kind (0, 1, 4, 16 repeats). It is a
 worst case: the words before the secret are known. "first" counts the trainings in which the secret
@@ -83,8 +83,8 @@ def measure(scratch: Path, *, trainings: int) -> list[Figure]:
             "".join(json.dumps({"messages": row}) + "\n" for row in planted(rows, secrets, number))
         )
         found = _train(scratch, path, held_out, secrets, seed=42 + number)
-        for ranks, told in ((before, found["before"]), (after, found["after"])):
-            for each in told:
+        for ranks, ranked in ((before, found["before"]), (after, found["after"])):
+            for each in ranked:
                 ranks[int(each["times"])].append(each["rank"])
         told = ", ".join(f"{times}: {after[times][-1]:.0f}" for times in TIMES)
         print(f"training {number + 1}: ranks by repeats: {told}", flush=True)

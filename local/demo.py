@@ -1,7 +1,8 @@
 """`make demo`: the product's main job, for real, on this machine, told step by step.
 
-Exit code 0 only when the adapter was verified, recorded and announced; 130 after Ctrl-C. No process
-is left behind either way. The result stays in `.demo/` until the next demo.
+Exit code 0 only when the adapter was verified, recorded and announced, whether its gate promoted or
+held it; 130 after Ctrl-C. No process is left behind either way. The result stays in `.demo/` until
+the next demo.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tuner.clock import human_duration
 from tuner.dataset.receipt import Receipt
 from tuner.events import UploadKept, UploadRejected
 from tuner.runs import Run, RunState
-from tuner.training_job import Samples, decode
+from tuner.training_job import Gate, Samples, decode
 
 EXAMPLE = ROOT / "local" / "example" / "ech0_conversation_memory.json"
 PERSONA = "ech0"
@@ -80,7 +81,9 @@ def main() -> int:
             run, receipt = _follow(layout, connection, feed, story)
             announced = _announced(run, feed)
         _report(layout, connection, story, run, receipt, announced)
-        return 0 if run.state is RunState.SUCCEEDED and announced else 1
+        # A held adapter is an honest end too: it was trained, verified and judged.
+        ended_well = run.state in {RunState.SUCCEEDED, RunState.HELD}
+        return 0 if ended_well and announced else 1
     except KeyboardInterrupt:
         out.print("\nInterrupted; stopping every process.")
         return 130
@@ -189,18 +192,30 @@ def _report(
         f"{metrics.eval_examples} held-out turns: {metrics.held_out_loss_before:.2f} before, "
         f"{metrics.held_out_loss_after:.2f} after."
     )
+    _tell_verdict(run.model.gate)
     bucket_name, _, folder = run.model.uri.removeprefix("gs://").partition("/")
     raw = connection.models_bucket.blob(f"{folder}/samples.json").download_as_bytes()
     for sample in decode(raw, Samples).samples:
         out.print(f"\n  [bold]asked [/bold] {_short(sample.prompt)}")
         out.print(f"  [dim]before {_short(sample.before)}[/dim]")
         out.print(f"  [green]after [/green] {_short(sample.after)}")
-    adapter = layout.objects / bucket_name / folder / "adapter"
-    out.print(f"\nAdapter: {_relative(adapter)}   ({story.seconds:.0f} s in all)")
+    model = layout.objects / bucket_name / folder
+    out.print(f"\nAdapter: {_relative(model / 'adapter')}   ({story.seconds:.0f} s in all)")
+    if (model / "report.html").exists():
+        out.print(f"Report: {_relative(model / 'report.html')}")
     out.print("Next, with your own file:")
     out.print("  .venv/bin/tuner local up")
     out.print("  .venv/bin/tuner drop FILE --persona NAME --follow")
     out.print("  .venv/bin/tuner fetch RUN")
+
+
+def _tell_verdict(gate: Gate) -> None:
+    """The gate's verdict, and whatever it says; so few pairs are seldom a clear pass."""
+    if gate.verdict is None:
+        return
+    out.print(f"Verdict: [bold]{gate.verdict}[/bold]")
+    for sentence in (*gate.reasons, *gate.warnings):
+        out.print(f"  - {escape(sentence)}")
 
 
 def _short(text: str) -> str:

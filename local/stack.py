@@ -38,7 +38,8 @@ TARGETS = {"converter": "convert", "submitter": "submit", "completion": "complet
 #: Passed on from the user's environment; everything else is ours, so that no setting of a cloud
 #: account leaks in.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-
+#: What a job's container is told from there, besides.
+_TRAINER_SETTINGS = ("TUNER_PROOF",)
 
 #: A function that ends by itself this soon, as often in a row, cannot start.
 _QUICK_DEATH_SECONDS = 2.0
@@ -198,7 +199,11 @@ class Stack:
         certificate = self._layout.tls / "certificate.pem"
         private_key = self._layout.tls / "private-key.pem"
         ensure_certificate(certificate, private_key)
-        job_environment = {**cloud, "TUNER_BASE_MODEL_DIR": str(self._base_model)}
+        job_environment = {
+            **cloud,
+            **{name: os.environ[name] for name in _TRAINER_SETTINGS if name in os.environ},
+            "TUNER_BASE_MODEL_DIR": str(self._base_model),
+        }
         port = self._spawn_with_ready_file(
             "vertex",
             [

@@ -91,10 +91,12 @@ class ChatEncoder:
         before = self._rendered(turns[:index], for_reply=True)
         through = self._rendered(turns[: index + 1])
         end_of_turn: str = self._tokenizer.eos_token
-        end = through.rfind(end_of_turn) + len(end_of_turn)
-        if not (through.startswith(before) and text.startswith(through) and end > len(before)):
+        end = through.rfind(end_of_turn)
+        if not (through.startswith(before) and text.startswith(through)):
             raise UnusableRow("the base model's chat template renders replies out of order")
-        return len(before), end
+        if end < len(before):
+            raise UnusableRow("the base model's chat template gives a reply no end")
+        return len(before), end + len(end_of_turn)
 
 
 def fold_system(messages: Sequence[Message]) -> list[Message]:

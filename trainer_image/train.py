@@ -40,6 +40,7 @@ from mirrored import use_mirror
 from orders import Options, earlier_result, elect_owner, failed_result, read_job, write_result
 from processes import Processes
 from progress import CONTENT_TYPE, Progress
+from proof import thresholds
 from proof.options import chosen_options
 from settings import Settings, resolve_settings
 from stopping import SIGTERM_EXIT_CODE, Preempted, StopRequest, stop_handler
@@ -162,7 +163,8 @@ def train_attempt(
             processes=processes,
         )
         key = key_of(
-            spec.dataset_id, spec.preset, spec.hyperparameters, options.image, proof_options
+            *(spec.dataset_id, spec.preset, spec.hyperparameters, options.image),
+            *(proof_options, thresholds.VERSION),
         )
         follow = proving.Follow(progress)
         proven = proving.prove_adapter(  # 7, 8

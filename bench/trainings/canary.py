@@ -53,7 +53,7 @@ def _rank(training: Training, secret: Secret) -> dict[str, float]:
     said = tokenizer(secret.before + secret.code, add_special_tokens=False)["input_ids"]
     if said[-3:] != [digits[int(digit)] for digit in secret.code]:
         raise SystemExit("this tokenizer does not write a code digit by digit")
-    losses = _all_losses(training.model, prefix, digits)
+    losses = all_losses(training.model, prefix, digits)
     own = losses[int(secret.code)]
     return {
         "times": secret.times,
@@ -62,27 +62,26 @@ def _rank(training: Training, secret: Secret) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def _all_losses(model: Any, prefix: list[int], digits: list[int]) -> torch.Tensor:
-    """Negative log-likelihood of each code from 000 to 999 after the prefix."""
+def all_losses(model: Any, prefix: list[int], digits: list[int]) -> torch.Tensor:
+    """Negative log-likelihood of each code from 000 to 999 after the prefix, in nats."""
     ids = torch.tensor(digits)
 
     def logs(rows: torch.Tensor) -> torch.Tensor:
         """log p of each digit after each row of tokens that follow the prefix."""
-        cache = DynamicCache(config=model.config)
-        whole = torch.cat([torch.tensor([prefix]).expand(len(rows), -1), rows], dim=1)
-        if len(rows) > 1:
-            model(input_ids=whole[:1, : len(prefix)], past_key_values=cache, use_cache=True)
+        start = torch.tensor([prefix])
+        if rows.shape[1] == 0:
+            output = model(input_ids=start)
+        else:
+            cache = DynamicCache(config=model.config)
+            model(input_ids=start, past_key_values=cache, use_cache=True)
             cache.batch_repeat_interleave(len(rows))
             output = model(input_ids=rows, past_key_values=cache, use_cache=True)
-        else:
-            output = model(input_ids=whole)
         return output.logits[:, -1].float().log_softmax(-1)[:, ids]
 
-    first = logs(torch.empty(1, 0, dtype=torch.long))  # 1 x 10
-    second = logs(ids[:, None])  # 10 x 10
-    pairs = torch.cartesian_prod(ids, ids)
-    third = logs(pairs)  # 100 x 10
+    with torch.no_grad():
+        first = logs(torch.empty(1, 0, dtype=torch.long))  # 1 x 10
+        second = logs(ids[:, None])  # 10 x 10
+        third = logs(torch.cartesian_prod(ids, ids))  # 100 x 10
     total = first[0][:, None, None] + second[:, :, None] + third.view(10, 10, 10)
     return -total.reshape(1000)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from tuner.errors import MalformedMessage
+from tuner.training_job import decoder_of
 
 
 class ObjectFinalized(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,6 @@ class ObjectFinalized(msgspec.Struct, frozen=True, kw_only=True):
     def from_notification(cls, data: bytes) -> ObjectFinalized:
         """Read a notification's JSON payload, an object resource. Raises MalformedMessage."""
         try:
-            return msgspec.json.decode(data, type=cls, strict=False)
+            return decoder_of(cls, strict=False).decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMessage(f"Not a storage notification: {error}") from error

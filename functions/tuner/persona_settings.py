@@ -21,7 +21,7 @@ from tuner.errors import RejectedUpload
 from tuner.ledger import Ledger
 from tuner.requests import LaneName, PresetName
 from tuner.settings_file import KeyPath, Problem, key_lines, parse, text_of
-from tuner.training_job import Hyperparameters
+from tuner.training_job import Hyperparameters, decoder_of
 
 SCHEMA_VERSION = 1
 
@@ -224,6 +224,7 @@ def parse_settings(raw: bytes, *, place: str, fix: str) -> PersonaSettings:
 
 def settings_of(text: str) -> PersonaSettings:
     """The settings of a text in which `problems` finds none."""
+    decoder_of(PersonaSettings)  # builds what msgspec knows of it, in one thread
     return msgspec.convert(parse(text), PersonaSettings)
 
 
@@ -277,6 +278,7 @@ def _problem_of_value(name: str, value: Any) -> str | None:
     if rule in FIXED_RULES and rule != name:
         return f"{name} cannot be set: {FIXED_RULES[rule]}."
     setting, type_ = (_RULE, RuleAction) if rule != name else (SETTINGS[name], _TYPES[name])
+    decoder_of(PersonaSettings)  # and so of the types of all settings
     try:
         msgspec.convert(value, type_)
     except (msgspec.ValidationError, OverflowError):

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from tuner.errors import MalformedMessage
-from tuner.training_job import Hyperparameters, Persona, Sha256
+from tuner.training_job import Hyperparameters, Persona, Sha256, decoder_of
 
 SCHEMA_VERSION = 1
 
@@ -72,7 +72,7 @@ class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 def decode_request(raw: bytes) -> TrainingRequest:
     """Read a message's body. Raises MalformedMessage, which names the field and the fix."""
     try:
-        return msgspec.json.decode(raw, type=TrainingRequest, strict=True)
+        return decoder_of(TrainingRequest).decode(raw)
     except msgspec.ValidationError as error:
         version = _schema_version(raw)
         if version is not None and version != SCHEMA_VERSION:
@@ -100,7 +100,7 @@ class _Versioned(msgspec.Struct):
 
 def _schema_version(raw: bytes) -> int | None:
     try:
-        return msgspec.json.decode(raw, type=_Versioned).schema_version
+        return decoder_of(_Versioned).decode(raw).schema_version
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

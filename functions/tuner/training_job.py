@@ -20,8 +20,9 @@ Objects of attempt n of a run, below `gs://<work bucket>/runs/<run_id>/`:
 from __future__ import annotations
 
 import hashlib
+import threading
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -236,4 +237,23 @@ def encode(value: msgspec.Struct) -> bytes:
 
 def decode(raw: bytes, type_: type[T]) -> T:
     """Strictly decode `raw`. Raises msgspec.DecodeError or msgspec.ValidationError."""
-    return msgspec.json.decode(raw, type=type_, strict=True)
+    return decoder_of(type_).decode(raw)
+
+
+_decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
+_building = threading.Lock()
+
+
+def decoder_of(type_: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:
+    """The decoder of a type, built once.
+
+    By one thread at a time: msgspec 0.22 notes what it knows of a type in the type itself, and two
+    threads that do so at one moment end the process with a segmentation fault.
+    """
+    decoder = _decoders.get((type_, strict))
+    if decoder is None:
+        with _building:
+            decoder = _decoders.setdefault(
+                (type_, strict), msgspec.json.Decoder(type_, strict=strict)
+            )
+    return decoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,10 +16,18 @@ from tuner.requests import run_id_of
 from tuner.runs import RunState
 
 
+@contextmanager
+def quick_proofs() -> Iterator[None]:
+    """What surrounds the proof is tested here, so it measures little; it may hold the adapter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNER_PROOF", "quick")
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     state_dir = tmp_path_factory.mktemp("stack") / "state"
-    with running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
+    with quick_proofs(), running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
         topics = ("storage-events", "training-requests", "run-events", "dead-letters")
         taps = {topic: Tap(stack, topic) for topic in topics}
         upload = upload_file(stack.connection, EXAMPLE, "ech0")
@@ -37,6 +46,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 
         waited_for = wait.until(reasons_while_waiting, 30)
         stack.set_gpus(1)
-        ended = wait.until(lambda: ledger.read_finished(run_id), 240)
+        ended = wait.until(lambda: ledger.read_finished(run_id), 400)
         wait.until(lambda: ledger.read_open(run_id) is None, 30)
         yield Finished(stack, upload, ended.run, waited_for, taps)

@@ -44,4 +44,4 @@ def test_a_stack_stopped_while_training_finishes_the_run_after_the_next_start(
         assert "ended without a result" in first.end_reason
         assert second.end_reason == "succeeded"
         assert [change.seq for change in ended.history] == list(range(1, ended.seq + 1))
-        wait.until(lambda: any(m.attributes["seq"] == str(ended.seq) for m in tap.drain()), 20)
+        wait.until(lambda: any(m.attributes.get("seq") == str(ended.seq) for m in tap.drain()), 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,36 @@ def test_mistral_loss_is_on_each_reply_and_its_end(mistral_tokenizer: Any) -> No
     row = ChatEncoder(mistral_tokenizer, "last_user").encode(TWO_TURNS)
     replies = mistral_tokenizer.decode([label for label in row.labels if label != IGNORED])
     assert replies.replace(" ", "") == "Hello,dear💜.</s>Bye,\nlove.</s>"
+
+
+@pytest.mark.parametrize("messages", [TWO_TURNS, TWO_TURNS[1:], TWO_TURNS[1:3]])
+def test_any_other_template_is_followed_token_by_token(
+    smollm2_tokenizer: Any, messages: tuple[Message, ...]
+) -> None:
+    """Another tokenizer's own format, here Zephyr's: its ids, and loss on replies and their end."""
+    tokenizer = copy.deepcopy(smollm2_tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    row = ChatEncoder(tokenizer, "template").encode(messages)
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    expected = tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+    assert row.input_ids == expected
+    replies = [m.content + "<|im_end|>" for m in messages if m.role == "assistant"]
+    learned = tokenizer.decode([label for label in row.labels if label != IGNORED])
+    assert learned == "".join(replies)
+
+
+def test_a_template_that_leaves_a_reply_out_fails_the_row(smollm2_tokenizer: Any) -> None:
+    """Such rows have trained as empty text elsewhere, and nobody saw it."""
+    tokenizer = copy.deepcopy(smollm2_tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    row = Example(file_name="train.jsonl", line=7, messages=TWO_TURNS[1:3])
+    with pytest.raises(TrainerError, match=r"train\.jsonl line 7: .* gives a reply no end"):
+        encode_all(ChatEncoder(tokenizer, "template"), [row], max_length_tokens=99)
 
 
 def test_a_control_token_in_a_message_is_refused(smollm2: ChatEncoder) -> None:

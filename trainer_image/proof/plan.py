@@ -37,8 +37,9 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldPlan:
-    """One training: on `train_rows`, its epoch chosen on `inner`, judged on `gate`.
+    """One training: on `train_rows`, judged on `gate`.
 
+    Where a single model is judged, its epoch is chosen on `inner`; folds choose for one another.
     `inner` and `gate` are numbers of pairs, in order; `train_pairs` are those in `train_rows`.
     """
 
@@ -172,7 +173,8 @@ class _Maker:
         gate = unseen if len(unseen) >= thresholds.MIN_UNITS else numbers
         gate = sorted(self._draw.sample(gate, min(len(gate), max_gate_pairs)))
         group = self._linked(trained, by_row=True)
-        fold = self._fold(1, gate, {**group, **{n: -1 - n for n in gate}}, [*trained, *gate])
+        kept_apart = {**group, **{n: -1 - n for n in gate}}
+        fold = self._fold(1, gate, kept_apart, [*trained, *gate], sets_aside=self._chooses_epoch)
         units = self._linked(gate, by_row=False)
         style_group = {**self._linked(trained, by_row=False), **{n: -1 - units[n] for n in gate}}
         style = {
@@ -190,7 +192,13 @@ class _Maker:
         )
 
     def _fold(
-        self, number: int, gate: Sequence[int], group: dict[int, int], among: Iterable[int]
+        self,
+        number: int,
+        gate: Sequence[int],
+        group: dict[int, int],
+        among: Iterable[int],
+        *,
+        sets_aside: bool = False,
     ) -> FoldPlan:
         judged = {group[pair] for pair in gate}
         free = [
@@ -198,7 +206,7 @@ class _Maker:
             for pair in among
             if self._pairs[pair].part == "train" and group[pair] not in judged
         ]
-        inner = self._inner(free, group) if self._chooses_epoch else set()
+        inner = self._inner(free, group) if sets_aside else set()
         kept = [pair for pair in free if pair not in inner]
         return FoldPlan(
             number=number,

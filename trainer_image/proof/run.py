@@ -10,13 +10,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from adapters import copy_adapter, load_adapter
 from loading import Loaded
 from logs import log
 from proof import measuring, thresholds
+from proof.choosing import Curve, choose_epoch, voting_pairs
 from proof.figures import Raw, measured
 from proof.judge import judge
 from proof.measuring import Conversations, General, Losses, Tuned, UntunedReplies
@@ -24,7 +25,7 @@ from proof.options import ProofOptions
 from proof.plan import FoldPlan, Plan
 from proof.prompts import persona_prompt
 from proof.speaking import Speaker
-from proof.types import CurvePoint, Fold, Proof
+from proof.types import Fold, Proof
 from recipe import Trained
 from rows import Example
 from training import OnEpoch
@@ -123,7 +124,10 @@ def prove(
     neutral = stage(
         "general-base", _Neutral, lambda: measuring.neutral_losses(speaker, talks, adapter=False)
     )
-    tuned = [work.fold(fold) for fold in plan.folds]
+    curves = {fold.number: work.curve(fold) for fold in plan.folds}
+    tokens = {f.number: sum(base.own[n][1] for n in f.gate) for f in plan.folds}
+    chosen = [choose_epoch(plan, f, curves, tokens, ordered=epochs_ordered) for f in plan.folds]
+    tuned = [work.measure(fold, each) for fold, each in zip(plan.folds, chosen, strict=True)]
     shipped_epoch = round(statistics.median(each.fold.used_epoch for each in tuned))
     trained = work.ship(plan, train_rows, shipped_epoch)
     general = stage(
@@ -168,9 +172,9 @@ class _Work:
     options: ProofOptions
     epochs: int
     epochs_ordered: bool
-    #: Of the training that the model's adapter is from: its fold and epoch.
-    _present: tuple[int, int] | None = None
-    _trained: Trained | None = None
+    #: (Fold, epoch) → its adapter, as far as this process trained it and it may be wanted.
+    _kept: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    _trained: dict[int, Trained] = field(default_factory=dict)
 
     def examples(self, fold: FoldPlan, examples: Sequence[int]) -> Losses:
         return self.stage(
@@ -179,15 +183,37 @@ class _Work:
             lambda: measuring.losses_of_examples(self.speaker, self.talks, fold, examples),
         )
 
-    def fold(self, fold: FoldPlan) -> Tuned:
-        """Train a fold, choose its epoch and measure it."""
-        is_shipped = self.talks.plan.evidence == "held-out"
+    def curve(self, fold: FoldPlan) -> Curve:
+        """Train a fold, and follow its loss from epoch to epoch."""
+        voting = voting_pairs(self.talks.plan, fold)
+
+        def make() -> Curve:
+            before = self._loss(voting, adapter=False)
+            seen: list[float] = []
+
+            def on_epoch(epoch: int) -> float | None:
+                loss = self._loss(voting, adapter=True)
+                if self._is_wanted(epoch, loss, seen):
+                    self._kept[fold.number, epoch] = copy_adapter(self.speaker.loaded.model)
+                seen.append(loss or 0.0)
+                return loss
+
+            trained = self.train(self._name(fold), fold.train_rows, on_epoch=on_epoch)
+            self._trained[fold.number] = trained
+            log("INFO", "fold trained", fold=fold.number)
+            # After an interruption only the last epochs were seen here; the values are all there.
+            values = tuple(value for value in trained.epoch_values if value is not None)
+            return Curve(epochs=len(trained.epoch_values), before=before, values=values)
+
+        return self.stage(f"fold-{fold.number}-curve", Curve, make)
+
+    def measure(self, fold: FoldPlan, chosen: Fold) -> Tuned:
+        """The fold's adapter of the chosen epoch, on its pairs."""
 
         def make() -> Tuned:
-            found = self._train_fold(fold, SHIPPED if is_shipped else f"fold-{fold.number}")
-            log("INFO", "fold trained", fold=fold.number, epoch=found.used_epoch)
+            self._bring(fold, chosen.used_epoch)
             return Tuned(
-                fold=found,
+                fold=chosen,
                 losses=measuring.losses_of_tuned(self.speaker, self.talks, fold),
                 replies=measuring.tuned_replies(
                     self.speaker, self.talks, fold, self.options.max_new_tokens
@@ -199,62 +225,43 @@ class _Work:
     def ship(self, plan: Plan, train_rows: Sequence[Example], epoch: int) -> Trained:
         """Leave the adapter to ship on the model."""
         if plan.evidence == "cross-fit":
+            self._kept.clear()
             return self.train(SHIPPED, train_rows, stop_after_epoch=epoch)
         (fold,) = plan.folds
-        if self._present == (fold.number, epoch) and self._trained is not None:
-            return self._trained
-        # Its stage was kept from an earlier attempt, whose weights are gone.
-        # The checkpoint of its end is of use only if that is the epoch to ship.
-        return self.train(
-            SHIPPED, fold.train_rows, stop_after_epoch=epoch, resumable=epoch == self.epochs
+        self._bring(fold, epoch)
+        return self._trained[fold.number]
+
+    def _bring(self, fold: FoldPlan, epoch: int) -> None:
+        """Put a fold's adapter of an epoch on the model."""
+        kept = self._kept.get((fold.number, epoch))
+        if kept is not None:
+            load_adapter(self.speaker.loaded.model, kept)
+            return
+        # An earlier attempt trained it, and its weights are gone. The checkpoint of its end is of
+        # use only if that is the epoch.
+        self._trained[fold.number] = self.train(
+            self._name(fold),
+            fold.train_rows,
+            stop_after_epoch=epoch,
+            resumable=epoch == self.epochs,
         )
 
-    def _train_fold(self, fold: FoldPlan, name: str) -> Fold:
-        kept: dict[int, dict[str, Any]] = {}
-        curve: list[CurvePoint] = []
+    def _name(self, fold: FoldPlan) -> str:
+        return SHIPPED if self.talks.plan.evidence == "held-out" else f"fold-{fold.number}"
 
-        def on_epoch(epoch: int) -> float | None:
-            loss = self._inner_loss(fold, adapter=True)
-            if loss is not None and all(loss < point.nll for point in curve[1:]):
-                kept.clear()
-                kept[epoch] = copy_adapter(self.speaker.loaded.model)
-            if loss is not None:
-                curve.append(CurvePoint(epoch=epoch, nll=loss))
-            return loss
+    def _is_wanted(self, epoch: int, loss: float | None, seen: Sequence[float]) -> bool:
+        """Whether an epoch's adapter may be the one to use."""
+        if epoch == self.epochs or self.epochs_ordered or loss is None:
+            return epoch == self.epochs
+        return self.talks.plan.evidence == "cross-fit" or all(loss < other for other in seen)
 
-        before = self._inner_loss(fold, adapter=False)
-        if before is not None:
-            curve.append(CurvePoint(epoch=0, nll=before))
-        trained = self.train(name, fold.train_rows, on_epoch=on_epoch)
-        # After an interruption only the last epochs were seen here; the values are all there.
-        values = {n: v for n, v in enumerate(trained.epoch_values, start=1) if v is not None}
-        last = len(trained.epoch_values) or self.epochs
-        best = min(values, key=lambda epoch: (values[epoch], epoch)) if values else last
-        used = last if self.epochs_ordered else best
-        if used != last:
-            if used in kept:
-                load_adapter(self.speaker.loaded.model, kept[used])
-            else:
-                trained = self.train(name, fold.train_rows, stop_after_epoch=used, resumable=False)
-        self._present, self._trained = (fold.number, used), trained
-        points = [CurvePoint(epoch=epoch, nll=value) for epoch, value in values.items()]
-        return Fold(
-            number=fold.number,
-            train_pairs=len(fold.train_pairs),
-            inner_pairs=len(fold.inner),
-            gate_pairs=len(fold.gate),
-            best_epoch=best,
-            used_epoch=used,
-            curve=(*curve[:1], *points) if before is not None else (),
-        )
-
-    def _inner_loss(self, fold: FoldPlan, *, adapter: bool) -> float | None:
-        """Nats per token on the pairs that choose the epoch; None when there are none."""
-        if not fold.inner:
+    def _loss(self, pairs: Sequence[int], *, adapter: bool) -> float | None:
+        """Nats per token of the pairs' replies; None without pairs."""
+        if not pairs:
             return None
         talks = self.talks
         found = self.speaker.losses(
-            [talks.replied(talks.tuned(n), n) for n in fold.inner], adapter=adapter
+            [talks.replied(talks.tuned(n), n) for n in pairs], adapter=adapter
         )
         return sum(loss.nats for loss in found) / sum(loss.tokens for loss in found)
 

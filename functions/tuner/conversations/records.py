@@ -26,6 +26,7 @@ from tuner.conversations.scanning import (
     spans_of_lines,
 )
 from tuner.errors import RejectedUpload
+from tuner.training_job import decoder_of
 
 T = TypeVar("T")
 Span = tuple[int, int]
@@ -137,8 +138,8 @@ class Records:
         Raises RejectedUpload for a row without an end and for a nesting bomb.
         """
         self._type: Any = row_type
-        self._many = msgspec.json.Decoder(list[row_type])  # type: ignore[valid-type]
-        self._one = msgspec.json.Decoder(row_type)
+        self._many = decoder_of(list[row_type])  # type: ignore[valid-type]
+        self._one = decoder_of(row_type)
         try:
             yield from self._documents()
         except EndsEarly:

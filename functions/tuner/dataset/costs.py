@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tuner.requests import PresetName
+from tuner.training_job import decoder_of
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 def price_table() -> PriceTable:
     """The prices that this release was made with."""
     raw = Path(__file__).with_name("prices.json").read_bytes()
-    return msgspec.json.decode(raw, type=PriceTable)
+    return decoder_of(PriceTable).decode(raw)
 
 
 def recipe_of(preset: PresetName) -> Recipe:
