@@ -35,6 +35,9 @@ def export_command(
         Path | None,
         typer.Option(help="A folder with the base model; the Hugging Face hub by default."),
     ] = None,
+    layers_only: Annotated[
+        bool, typer.Option("--layers-only", help="Measure the change of layers, not of logits.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring a run's adapter here for PEFT, or with --merged as a model of its own.
@@ -51,7 +54,8 @@ def export_command(
         else:
             out.print(f"{escape(str(target))}: PeftModel.from_pretrained takes this folder.")
         return
-    target = _export_merged(connection, found, to, base, quiet=as_json)
+    options = ["--layers-only"] if layers_only else []
+    target = _export_merged(connection, found, to, base, options, quiet=as_json)
     report = json.loads((target / "merge_report.json").read_text(encoding="utf-8"))
     if as_json:
         print_json({"path": str(target), "merged": True, "report": report})
@@ -79,7 +83,13 @@ def _export_adapter(connection: Connection, run: Run, to: Path | None) -> Path:
 
 
 def _export_merged(
-    connection: Connection, run: Run, to: Path | None, base: Path | None, *, quiet: bool
+    connection: Connection,
+    run: Run,
+    to: Path | None,
+    base: Path | None,
+    options: list[str],
+    *,
+    quiet: bool,
 ) -> Path:
     name, model = _display_name(run), run.model
     target = to or Path(f"{name}-merged")
@@ -94,7 +104,7 @@ def _export_merged(
     shutil.rmtree(fetched, ignore_errors=True)
     try:
         fetch_model(connection, run, fetched)
-        arguments = [f"--adapter={fetched / 'adapter'}", f"--out={target}"]
+        arguments = [f"--adapter={fetched / 'adapter'}", f"--out={target}", *options]
         if base is not None:
             arguments.append(f"--base={base}")
         trainer_program.run("merge.py", arguments, env, quiet=quiet)

@@ -1,9 +1,11 @@
 """Merge an adapter into its base model, in float16, shard by shard, and measure what that changed.
 
-    python merge.py --adapter DIR --out DIR [--base DIR]
+    python merge.py --adapter DIR --out DIR [--base DIR] [--layers-only]
 
-Without --base the base model comes from the Hugging Face hub, at the revision that the adapter
-names. Run again after an interruption, it goes on where it was. `tuner export --merged` calls this.
+What merging changed is measured layer by layer, and over the whole model's logits where it fits
+into the memory; not with --layers-only. Without --base the base model comes from the Hugging Face
+hub, at the revision that the adapter names. Run again after an interruption, it goes on where it
+was. `tuner export --merged` calls this.
 Exit codes: 0 OUT is there, whole, with `merge_report.json`; 1 it is not, stderr says why.
 """
 
@@ -18,9 +20,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import transformers
-
-import merge_outputs
 from adapter_files import Adapter, Unmergeable, read_adapter
 from merging import SHARD_BYTES, Merged, merge, partial_folder, publish
 
@@ -34,9 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES)
+    parser.add_argument("--layers-only", action="store_true")
     options = parser.parse_args(arguments)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
     try:
         adapter = read_adapter(options.adapter)
         base = options.base or from_the_hub(adapter)
@@ -45,9 +43,13 @@ def main(arguments: Sequence[str]) -> int:
             base, options.adapter, options.out, shard_bytes=options.shard_bytes,
             on_shard=lambda done, of: print(f"shard {done} of {of}", flush=True),
         )  # fmt: skip
-        report = measure(base, options.adapter, partial_folder(options.out), adapter, merged)
+        folder = partial_folder(options.out)
+        logits, why_not = None, "Layers only were asked for."
+        if not options.layers_only:
+            logits, why_not = compare_logits(base, options.adapter, folder)
+        report = report_of(adapter, merged, logits, why_not)
         text = json.dumps(report, indent=2, sort_keys=True) + "\n"
-        (partial_folder(options.out) / REPORT_NAME).write_text(text)
+        (folder / REPORT_NAME).write_text(text)
         publish(options.out)
     except Unmergeable as exc:
         print(exc, file=sys.stderr)
@@ -95,16 +97,26 @@ def check_base(base: Path, adapter: Adapter) -> None:
         )
 
 
-def measure(
-    base: Path, adapter_folder: Path, merged_folder: Path, adapter: Adapter, merged: Merged
+def compare_logits(
+    base: Path, adapter: Path, merged: Path
+) -> tuple[dict[str, object] | None, str | None]:
+    """The change of the whole model's logits, or None and why it was not taken."""
+    import transformers  # seconds, for nothing where layers are enough
+
+    import merge_outputs
+
+    if not merge_outputs.fits(base):
+        return None, "The whole model does not fit into this machine's memory."
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    return asdict(merge_outputs.compare(base, adapter, merged)), None
+
+
+def report_of(
+    adapter: Adapter, merged: Merged, logits: dict[str, object] | None, why_not: str | None
 ) -> dict[str, object]:
     """What `merge_report.json` holds."""
     changes = list(merged.layers.values())
-    logits, why_not = None, None
-    if merge_outputs.fits(base):
-        logits = asdict(merge_outputs.compare(base, adapter_folder, merged_folder))
-    else:
-        why_not = "The whole model does not fit into this machine's memory; layers were compared."
     return {
         "schema_version": 1,
         "base_model": adapter.base_model,
@@ -143,7 +155,7 @@ def in_words(report: dict[str, object]) -> str:
             f"{100 * logits['same_top_token']:.1f} % of positions."
         )
     else:
-        text += f"\n{report['logits_not_compared']}"
+        text += f"\nLogits were not compared. {report['logits_not_compared']}"
     return text
 
 
