@@ -57,6 +57,11 @@ soak: ## the long proofs
 	@$(SET_UP) product trainer base-model
 	@$(if $(soak_tests),$(PRODUCT) -m pytest -n auto --dist loadfile tests/soak -m soak $(ARGS),echo "no soak test in this checkout")
 
+.PHONY: container-test
+container-test: ## build the trainer's image for a CPU and train inside it; needs podman, no daemon
+	@$(SET_UP) product trainer base-model
+	@TUNER_CONTAINER_TEST=1 $(TRAINER) -m pytest tests/trainer/test_container.py -rs $(ARGS)
+
 # A benchmark is a module of bench/ that runs; the peers that it compares with live in .venv-bench.
 .PHONY: bench $(benchmarks)
 bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; ARGS="--quick"
@@ -94,7 +99,7 @@ format: ## put format and import order right
 
 .PHONY: clean
 clean: ## remove what make made; what you made (.demo, bench/out) stays
-	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	@for made in .venv .venv-trainer .venv-sdk .venv-nf4 .venv-bench .venv-bench-trainer .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build \
 	*.egg-info; do \
 	if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; done
 	@find . -name __pycache__ -not -path './.demo/*' -prune -exec rm -rf {} +

@@ -5,7 +5,7 @@
 #   ./deploy.sh --project P [--region R] [--contact MAIL] [--dry-run] [--yes] [--all] [--destroy]
 #
 # It looks first, prints what it would do and what that costs, and asks. Run again, it changes
-# nothing; after an error, it goes on. docs/deploy.md shows it step by step, ADR 11 says why so.
+# nothing; after an error, it goes on. docs/deploy.md shows it step by step, ADR 12 says why so.
 set -euo pipefail
 
 if ((BASH_VERSINFO[0] < 4 || (BASH_VERSINFO[0] == 4 && BASH_VERSINFO[1] < 4))); then

@@ -79,10 +79,12 @@ class Ticks:
         if silent < LATE:
             return
         since = f"since {last.at:%Y-%m-%d %H:%M} UTC ({human_duration(silent.total_seconds())})"
-        if is_back:
+        if is_back and last.came:
             reason = f"Ticks of {function} come again; none came {since}."
-        else:
+        elif last.came:
             reason = f"No tick of {function} came {since}."
+        else:
+            reason = f"No tick of {function} ever came; it is looked for {since}."
         self._alarms.raise_once("no-tick", f"{function}-{last.at:%Y%m%dT%H%M%SZ}", reason=reason)
 
     def _read(self, function: str) -> tuple[LastTick | None, int]:

@@ -95,10 +95,13 @@ def test_topics_notifications_and_subscriptions_are_those_of_adr_1(made: Recordi
                 "minimumBackoff": f"{row.minimum_backoff_seconds}s",
                 "maximumBackoff": f"{row.maximum_backoff_seconds}s",
             }
+        if row.dead_letter_topic:
             assert held["deadLetterPolicy"] == {
                 "deadLetterTopic": f"projects/{PROJECT}/topics/{row.dead_letter_topic}",
                 "maxDeliveryAttempts": row.max_delivery_attempts,
             }
+        else:
+            assert "deadLetterPolicy" not in held
 
 
 def test_ticks_are_those_of_adr_1_and_are_not_tried_again(made: RecordingGcloud) -> None:

@@ -136,7 +136,9 @@ class Job:
 
     def adapter_sha256(self) -> str:
         """The adapter's own digest, as the result names it."""
-        return self.result().artifacts[0].sha256
+        name = "adapter/adapter_model.safetensors"
+        [digest] = [each.sha256 for each in self.result().artifacts if each.name == name]
+        return digest
 
     def arguments(self) -> list[str]:
         return [

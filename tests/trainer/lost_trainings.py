@@ -111,10 +111,14 @@ def in_a_fork(work: Callable[[Callable[[dict[str, Any]], None]], None]) -> tuple
         os.close(reading)
         # What the code under test logs is not what this program prints.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        work(lambda line: os.write(writing, json.dumps(line).encode() + b"\n") and None)
+        work(lambda line: _write(writing, line))
         code = 0
     finally:
         os._exit(code)
+
+
+def _write(pipe: int, line: dict[str, Any]) -> None:
+    os.write(pipe, json.dumps(line).encode() + b"\n")
 
 
 def attempt(

@@ -69,7 +69,7 @@ def test_two_processes_learn_what_one_does_at_the_same_effective_batch(
     assert (second.steps, second.supervised_tokens) == (first.steps, first.supervised_tokens)
     assert second.train_loss_last == pytest.approx(first.train_loss_last, abs=1e-5)
     # One process tells what happens, and each object has one generation but the beats.
-    assert done.stdout.count('"message": "training begins"') == 1
+    assert done.stdout.count('"message": "phase: training"') == 1
     random_states = {name for name in together.checkpoints() if "rng_state" in name}
     assert {name.split("/")[1] for name in random_states} == {"rng_state_0.pth", "rng_state_1.pth"}
 

@@ -19,6 +19,7 @@ import recipe
 import train
 from dataset import fetch_dataset
 from loading import load
+from proof.types import Proof
 from settings import resolve_settings
 from storage_io import ObjectStore
 from support.wait import until
@@ -128,7 +129,8 @@ def test_the_same_job_gives_the_same_adapter(new_job: NewJob) -> None:
     for job in (first, second):
         assert train.main(job.arguments()) == 0
     digests = [
-        {a.name: a.sha256 for a in job.result().artifacts if a.name.startswith("adapter/")}
+        # The card beside them names the run.
+        {a.name: a.sha256 for a in job.result().artifacts if a.name.startswith("adapter/adapter_")}
         for job in (first, second)
     ]
     assert digests[0] == digests[1]
@@ -213,6 +215,48 @@ def test_a_finished_attempt_is_not_trained_again(new_job: NewJob) -> None:
     before = {name: job.bucket.get_blob(name).generation for name in job.written()}
     assert train.main(job.arguments()) == 0
     assert {name: job.bucket.get_blob(name).generation for name in job.written()} == before
+
+
+def test_a_restarted_worker_does_no_stage_of_the_proof_again(
+    new_job: NewJob, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Only the training of what is shipped is gone through again, to the same bits."""
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    first = job.result()
+    job.bucket.blob(job.result_name).delete()
+    capfd.readouterr()
+    assert train.main(job.arguments()) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    known = [line["stage"] for line in lines if "known from an earlier start" in line["message"]]
+    assert {"base", "fold-1-curve", "fold-2-tuned", "general-tuned"} <= set(known)
+    assert {line["phase"] for line in lines if "phase" in line} == {
+        *("loading", "evaluating", "training", "saving"),
+    }
+    again = job.result()
+    assert again.gate == first.gate
+    assert again.artifacts[0].sha256 == first.artifacts[0].sha256
+
+
+def test_a_result_carries_verdict_and_figures_and_the_proof_says_the_same(new_job: NewJob) -> None:
+    """Three pairs more than too thin: whatever the verdict, gate, proof and log agree."""
+    job = new_job()
+    assert train.main(job.arguments()) == 0
+    gate = job.result().gate
+    assert gate is not None
+    proof = decode(job.get(f"{job.attempt_prefix}/proof.json"), Proof)
+    assert (gate.verdict, gate.reasons, gate.passed) == (proof.verdict, proof.reasons, proof.passed)
+    assert gate.figures["pairs"] == proof.pairs == 11
+    assert gate.figures["drop_prompted"] == proof.drop("prompted").drop.value
+
+
+def test_a_dataset_that_is_too_thin_is_trained_and_not_promoted(new_job: NewJob) -> None:
+    """The adapter exists; nothing here can tell whether it is good."""
+    job = new_job(train_jsonl=jsonl(pairs(3)))
+    assert train.main(job.arguments()) == 0
+    gate = job.result().gate
+    assert gate is not None
+    assert (gate.verdict, gate.passed) == ("too thin", False)
 
 
 def test_orders_for_another_claim_start_nothing(new_job: NewJob) -> None:

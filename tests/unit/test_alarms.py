@@ -13,6 +13,7 @@ from support.shared_servers import Clock
 from tuner.alarms import ALARMS, Alarms
 from tuner.events import AlarmRaised
 from tuner.requests import RequestedBy
+from tuner.retention import Retention
 from tuner.ticks import LATE, Ticks
 
 
@@ -173,6 +174,7 @@ def test_ticks_that_never_came_are_missed_too(deployed: Deployed) -> None:
         ticks.came("completion")
         deployed.clock.advance(minutes=1)
     assert deployed.told() == ["no-tick"]
+    assert "No tick of submitter ever came" in deployed.heard[0][1].reason
 
 
 def test_any_call_misses_ticks_though_none_comes_at_all(deployed: Deployed) -> None:
@@ -248,3 +250,26 @@ def test_a_wait_for_quota_that_nobody_asks_for_calls_a_person_once(deployed: Dep
     [(_, alarm)] = deployed.heard
     assert (alarm.run_id, alarm.persona) == (run_id, "nan")
     assert "Nobody has asked for an increase" in alarm.reason
+
+
+def test_retention_takes_the_notes_that_are_old(deployed: Deployed) -> None:
+    """They grow with what goes wrong; what lasts is told anew."""
+    controller = deployed.simulated.controller()
+    deployed.alarms().raise_once("daily-cap", "1", reason="No.")
+
+    def retention() -> Retention:
+        return Retention(
+            work_bucket=deployed.simulated.storage.bucket(
+                deployed.simulated.places.work_bucket_name
+            ),
+            ledger=controller.ledger,
+            alarms=deployed.alarms(),
+            keep=timedelta(days=30),
+            clock=deployed.clock,
+        )
+
+    deployed.clock.advance(days=29)
+    assert retention().run() == 0
+    deployed.clock.advance(days=2)
+    assert retention().run() == 1
+    assert controller.ledger.listed("alarms/") == []

@@ -16,6 +16,7 @@ from support.cloud_calls import (
     permissions_of,
 )
 from support.staged import ROOT, stage
+from tuner.base_mirror import FOLDER
 
 SOURCES = {
     "ech0-converter": "converter",
@@ -75,6 +76,11 @@ def test_the_trainer_may_not_use_vertex_ai_or_publish(staged: Path) -> None:
     writes = [r for r in rights_of("ech0-vertex-training") if r.role == "roles/storage.objectUser"]
     assert [(right.on, right.where) for right in writes] == [
         ("bucket:work", "under runs/ results/")
+    ]
+    reads = [r for r in rights_of("ech0-vertex-training") if r.role == "roles/storage.objectViewer"]
+    assert [(right.on, right.where) for right in reads] == [
+        ("bucket:work", "under datasets/"),
+        ("bucket:models", f"under {FOLDER}/"),
     ]
 
 
