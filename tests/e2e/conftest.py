@@ -17,17 +17,17 @@ from tuner.runs import RunState
 
 
 @contextmanager
-def quick_proofs() -> Iterator[None]:
-    """What surrounds the proof is tested here, so it measures little; it may hold the adapter."""
+def least_proofs() -> Iterator[None]:
+    """What surrounds the proof is tested here, so it measures the least; it holds the adapter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNER_PROOF", "quick")
+        patch.setenv("TUNER_PROOF", "held-out")
         yield
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     state_dir = tmp_path_factory.mktemp("stack") / "state"
-    with quick_proofs(), running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
+    with least_proofs(), running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
         topics = ("storage-events", "training-requests", "run-events", "dead-letters")
         taps = {topic: Tap(stack, topic) for topic in topics}
         upload = upload_file(stack.connection, EXAMPLE, "ech0")

@@ -31,7 +31,7 @@ def test_the_demo_works_and_no_connection_leaves_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No account, no network: every process of the stack and of the training is watched."""
-    monkeypatch.setenv("TUNER_PROOF", "quick")
+    monkeypatch.setenv("TUNER_PROOF", "held-out")
     state_dir = tmp_path / "demo"
     observed = offline.run_offline(
         [sys.executable, "-m", "local.demo", "--state-dir", str(state_dir)], tmp_path, seconds=400
@@ -44,7 +44,7 @@ def test_the_demo_works_and_no_connection_leaves_the_machine(
         "Needs 4 training CPUs and 1 T4 GPU in us-central1",
         "Google grants the quota (simulated)",
         "running (real training)",
-        "Verdict: ",
+        "Verdict: too thin",
         "without a gap, on run-events",
     ):
         assert told in observed.output

@@ -50,13 +50,12 @@ def test_the_run_waited_for_quota_and_said_why(finished: Finished) -> None:
 def test_the_adapter_is_verified_and_the_record_complete(finished: Finished) -> None:
     """Everything that a user or an auditor asks for later stands in the terminal record."""
     run = finished.run
-    assert run.state in {RunState.SUCCEEDED, RunState.HELD}, run.reason
+    assert run.state is RunState.HELD, run.reason
     assert run.model is not None
     assert run.model.metrics.held_out_loss_after < run.model.metrics.held_out_loss_before
     gate = run.model.gate
-    assert gate.passed is (run.state is RunState.SUCCEEDED)
-    assert gate.verdict in ({"pass", "pass with warnings"} if gate.passed else {"hold"})
-    assert gate.passed or gate.reasons
+    assert (gate.passed, gate.verdict) == (False, "too thin")
+    assert "Too little to judge: 4 pairs" in run.reason
     assert {"drop_prompted_low", "improved_share", "forgetting_low"} <= gate.figures.keys()
     assert "proof.json" in {artifact.name for artifact in run.model.artifacts}
     assert [change.seq for change in run.history] == list(range(1, run.seq + 1))
@@ -66,10 +65,7 @@ def test_the_adapter_is_verified_and_the_record_complete(finished: Finished) -> 
     assert attempt.ended_at
     assert attempt.display_name.startswith("ech0-smollm2-finetune-")
     assert run.request.requested_by.reference.endswith(f"#{finished.upload.generation}")
-    latest = finished.stack.connection.models_bucket.blob("ech0/latest.json")
-    assert latest.exists() is gate.passed
-    if gate.passed:
-        assert json.loads(latest.download_as_bytes())["model_uri"] == run.model.uri
+    assert not finished.stack.connection.models_bucket.blob("ech0/latest.json").exists()
 
 
 def test_the_adapter_loads_in_peft_and_changes_the_logits(finished: Finished) -> None:

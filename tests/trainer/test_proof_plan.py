@@ -133,3 +133,13 @@ def test_the_personas_own_system_text_is_the_prompt_to_beat() -> None:
     assert origin == "described from its replies"
     assert "dearie" in text
     assert text.count(". ") == 0
+
+
+def test_without_folds_only_what_is_held_out_is_judged() -> None:
+    """The least that can be measured; so few pairs are too thin, whatever they say."""
+    train = _dataset([[f"Question {n}?"] for n in range(20)], "train")
+    held_out = _dataset([["Else?"], ["What?"], ["Who?"]], "eval")
+    plan = fold_plan(train, held_out, seed=1, epochs=3, folds=0)
+    (fold,) = plan.folds
+    assert (plan.evidence, len(fold.gate), plan.too_thin) == ("held-out", 3, True)
+    assert len(fold.train_pairs) + len(fold.inner) == 20

@@ -233,5 +233,6 @@ def test_quick_is_asked_for_by_name_and_nothing_else_is_taken() -> None:
 
     assert chosen_options({}).folds == 5
     assert chosen_options({"TUNER_PROOF": "quick"}).folds == 2
-    with pytest.raises(TrainerError, match="neither full nor quick"):
+    assert chosen_options({"TUNER_PROOF": "held-out"}).folds == 0
+    with pytest.raises(TrainerError, match="not full, quick or held-out"):
         chosen_options({"TUNER_PROOF": "fast"})

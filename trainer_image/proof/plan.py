@@ -108,12 +108,13 @@ def fold_plan(
 ) -> Plan:
     """The proof's plan for a dataset; the same dataset and seed give the same plan.
 
-    One epoch needs no choice, so nothing is set aside to choose it.
+    One epoch needs no choice, so nothing is set aside to choose it. Without `folds`, only what is
+    held out is judged.
     """
     pairs = tuple([*pairs_of("train", train), *pairs_of("eval", held_out)])
     draw = random.Random(seed)
     maker = _Maker(train, pairs, draw, chooses_epoch=epochs > 1)
-    if len(pairs) < thresholds.CROSS_FIT_BELOW_PAIRS:
+    if folds and len(pairs) < thresholds.CROSS_FIT_BELOW_PAIRS:
         return maker.cross_fit(folds)
     return maker.held_out(max_gate_pairs)
 
