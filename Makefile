@@ -47,7 +47,7 @@ environments: ## make the virtual environments and the base model, and nothing e
 test: environments ## all tests but the soak; ARGS goes to pytest
 	@product=0; trainer=0; \
 	$(PRODUCT) -m pytest -n auto --dist loadfile $(product_tests) $(ARGS) || product=$$?; \
-	$(if $(trainer_tests),$(TRAINER) -m pytest $(trainer_tests) $(ARGS) || trainer=$$?;) \
+	$(if $(trainer_tests),$(TRAINER) -m pytest -n auto --dist loadfile $(trainer_tests) $(ARGS) || trainer=$$?;) \
 	case "$(if $(ARGS),$$product-$$trainer)" in 0-5 | 5-0) exit 0 ;; esac; \
 	if [ $$product -ne 0 ]; then exit $$product; fi; \
 	exit $$trainer

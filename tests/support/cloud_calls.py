@@ -89,7 +89,7 @@ def _reached(folder: Path) -> Iterator[ast.AST]:
         node = coming.pop()
         yield node
         for each in ast.walk(node):
-            name = {ast.Name: "id", ast.Attribute: "attr"}.get(type(each))  # type: ignore[call-overload]
+            name = {ast.Name: "id", ast.Attribute: "attr"}.get(type(each))
             used = getattr(each, name) if name else ""
             if used in functions and used not in seen:
                 seen.add(used)

@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "trainer_image"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
+# Tests run side by side, a core each; and an adapter's bits depend on the number of threads.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_report_header() -> str:
