@@ -50,7 +50,7 @@ def run(*command: str | Path, **options: Any) -> str:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options,
     )  # fmt: skip
     assert done.returncode == 0, f"{command[0]} {command[1]}: {done.stdout[-3000:]}"
-    return done.stdout
+    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
