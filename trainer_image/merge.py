@@ -44,10 +44,11 @@ def main(arguments: Sequence[str]) -> int:
             on_shard=lambda done, of: print(f"shard {done} of {of}", flush=True),
         )  # fmt: skip
         folder = partial_folder(options.out)
-        logits, why_not = None, "Layers only were asked for."
-        if not options.layers_only:
+        if options.layers_only:
+            report = report_of(adapter, merged, None, "Layers only were asked for.")
+        else:
             logits, why_not = compare_logits(base, options.adapter, folder)
-        report = report_of(adapter, merged, logits, why_not)
+            report = report_of(adapter, merged, logits, why_not)
         text = json.dumps(report, indent=2, sort_keys=True) + "\n"
         (folder / REPORT_NAME).write_text(text)
         publish(options.out)

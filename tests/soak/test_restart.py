@@ -18,9 +18,11 @@ pytestmark = [pytest.mark.soak, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT
 
 
 def test_a_stack_stopped_while_training_finishes_the_run_after_the_next_start(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is lost with its machine; the run waits, gets a second attempt, and succeeds."""
+    """The job is lost with its machine; the run waits, and its second attempt has an adapter."""
+    # The least proof; of so few held-out pairs it is too thin to promote the adapter.
+    monkeypatch.setenv("TUNER_PROOF", "held-out")
     state_dir = tmp_path / "state"
     arguments = ["--gpus=1", "--tick-seconds=1"]
     with running_stack(state_dir, arguments) as stack:
@@ -38,7 +40,7 @@ def test_a_stack_stopped_while_training_finishes_the_run_after_the_next_start(
     with running_stack(state_dir, arguments) as stack:
         tap = Tap(stack, "run-events")
         ended = wait.until(lambda: stack.connection.ledger.read_finished(run_id), 240).run
-        assert ended.state is RunState.SUCCEEDED, ended.reason
+        assert ended.state is RunState.HELD, ended.reason
         first, second = ended.attempts
         assert first.end_reason
         assert "ended without a result" in first.end_reason
