@@ -49,7 +49,14 @@ HOLDS: list[tuple[dict[str, Any], str]] = [
         {"prompt_use": uses((-0.1, 0.0, 0.1), (-0.1, 0.0, 0.1)), "reference_median_words": 2.0},
         "empty talk",
     ),
-    ({"voice": Voice(trained_on=0.9, held_out=interval(0.1, 0.2, 0.4))}, "another voice"),
+    (
+        {
+            "voice": Voice(
+                trained_on=0.5, held_out=interval(0.1, 0.2, 0.4), separation=0.97, chance=0.002
+            )
+        },
+        "another voice",
+    ),
     (tuned_arm(speech=speech(empty=6)), "6 of 20 replies are empty"),
 ]
 
@@ -70,7 +77,16 @@ def test_each_fault_holds_the_adapter_with_its_own_reason(
     [
         {"drops": drops(improved=32)},
         {"repetition": repetition(2)},
-        {"voice": Voice(trained_on=0.9, held_out=interval(0.3, 0.4, 0.6))},
+        {
+            "voice": Voice(
+                trained_on=0.9, held_out=interval(0.0, 0.1, 0.2), separation=0.97, chance=0.02
+            )
+        },
+        {
+            "voice": Voice(
+                trained_on=0.9, held_out=interval(0.0, 0.1, 0.2), separation=0.88, chance=0.001
+            )
+        },
         {"voice": Voice(trained_on=0.9, held_out=None)},
         {"reference_distinct_share": 0.5},
     ],

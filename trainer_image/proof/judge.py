@@ -136,7 +136,8 @@ def _ignores_prompts(measured: Measured) -> str:
 
 def _has_two_voices(measured: Measured) -> str:
     voice = measured.voice
-    if voice.held_out is None or voice.trained_on - voice.held_out.high <= thresholds.MAX_VOICE_GAP:
+    far = voice.separation > thresholds.MAX_VOICE_SEPARATION
+    if voice.held_out is None or not far or voice.chance > thresholds.VOICE_CHANCE:
         return ""
     return (
         "What was held out is in another voice than what was trained on (persona score "

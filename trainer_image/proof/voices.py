@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from proof import thresholds
 from proof.bootstrap import mean_interval, wilson_interval
 from proof.plan import Plan
@@ -16,6 +18,7 @@ from proof.types import Voice as VoiceGap
 
 #: So many of the persona's replies are enough to know its voice.
 _PERSONA_TEXTS = 200
+_ASSIGNMENTS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +99,34 @@ def voice_gap(plan: Plan, voices: Voices, *, seed: int) -> VoiceGap:
     trained = [s for n, s in voices.references.items() if plan.pairs[n].part == "train"]
     held_out = {n: s for n, s in voices.references.items() if plan.pairs[n].part == "eval"}
     enough = len(held_out) >= thresholds.MIN_VOICE_PAIRS
+    if not (enough and trained):
+        return VoiceGap(trained_on=sum(trained) / len(trained) if trained else 0.0, held_out=None)
+    separation, chance = separated(trained, list(held_out.values()), seed=seed)
     return VoiceGap(
-        trained_on=sum(trained) / len(trained) if trained else 0.0,
-        held_out=_interval(held_out, plan.units, seed) if enough else None,
+        trained_on=sum(trained) / len(trained),
+        held_out=_interval(held_out, plan.units, seed),
+        separation=separation,
+        chance=chance,
     )
+
+
+def separated(higher: Sequence[float], lower: Sequence[float], *, seed: int) -> tuple[float, float]:
+    """(Probability that one of `higher` is above one of `lower`, chance of as much by accident).
+
+    The first is Mann and Whitney's U over the number of couples, a tie counted half; the second is
+    one-sided, over random assignments of the same values to the two groups.
+    """
+    values = torch.tensor([*higher, *lower], dtype=torch.float64)
+    above = (values[:, None] > values).double() + (values[:, None] == values).double() / 2
+    couples = len(higher) * len(lower)
+    found = float(above[: len(higher), len(higher) :].sum()) / couples
+    generator = torch.Generator().manual_seed(seed)
+    as_far = 1  # the assignment that was found is one of them
+    for _ in range(_ASSIGNMENTS):
+        order = torch.randperm(len(values), generator=generator)
+        first, second = order[: len(higher)], order[len(higher) :]
+        as_far += float(above[first][:, second].sum()) / couples >= found
+    return found, as_far / (_ASSIGNMENTS + 1)
 
 
 def _interval(scores: Mapping[int, float], units: Mapping[int, int], seed: int) -> Interval:
