@@ -12,6 +12,7 @@ from support import wait
 from support.finished_run import Finished
 from support.stacks import EXAMPLE, Tap, running_stack
 from tuner.conversion import UploadRecord, upload_record_name
+from tuner.persona_settings import settings_name
 from tuner.requests import run_id_of
 from tuner.runs import RunState
 
@@ -30,6 +31,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     with least_proofs(), running_stack(state_dir, ["--gpus=0", "--tick-seconds=1"]) as stack:
         topics = ("storage-events", "training-requests", "run-events", "dead-letters")
         taps = {topic: Tap(stack, topic) for topic in topics}
+        # One epoch: how well it learns is shown elsewhere.
+        settings = stack.connection.bucket(stack.connection.places.runs_bucket_name)
+        settings.blob(settings_name("ech0")).upload_from_string("[hyperparameters]\nepochs = 1\n")
         upload = upload_file(stack.connection, EXAMPLE, "ech0")
         ledger = stack.connection.ledger
         record = wait.until(
