@@ -51,6 +51,11 @@ class Progress:
     #: What the machine has cost since this attempt's trainer started, at list price.
     usd: float | None = None
 
+    @property
+    def place(self) -> object:
+        """How far it is: time and money go on without that, and are no news by themselves."""
+        return self.phase, self.step, self.loss
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -97,7 +102,7 @@ def follow_upload(
 def follow_run(connection: Connection, run_id: str, feed: Feed) -> Iterator[Changed | Progress]:
     """Every change of a run from its first, and its training progress, until it has ended."""
     seen_seq = 0
-    seen_progress: Progress | None = None
+    seen: object = None
     while True:
         stored = connection.ledger.read(run_id)
         run = stored.run if stored else None
@@ -109,8 +114,8 @@ def follow_run(connection: Connection, run_id: str, feed: Feed) -> Iterator[Chan
             if run.is_terminal:
                 return
             progress = progress_of(connection, run)
-            if progress is not None and progress != seen_progress:
-                seen_progress = progress
+            if progress is not None and progress.place != seen:
+                seen = progress.place
                 yield progress
         feed.wait(_LOOK_EVERY_SECONDS)
 

@@ -27,3 +27,10 @@ def test_a_hostile_phase_cannot_act_on_the_terminal() -> None:
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert len(shown) < 80
+
+
+def test_money_and_time_alone_are_no_news() -> None:
+    """Who follows a run is told of it when it has got on, not at each look."""
+    first = Progress("evaluating", 0, 0, None, usd=0.10)
+    assert first.place == Progress("evaluating", 0, 0, None, usd=0.20).place
+    assert first.place != Progress("training", 0, 0, None, usd=0.10).place
