@@ -8,7 +8,7 @@ from support.broken_protections import BREAKS, COVERED, broken
 from support.simulation import explore
 
 #: At most so many, twenty orders of events each, until a broken protection shows.
-_SEARCHES = 15
+_SEARCHES = 40
 
 
 @pytest.mark.soak

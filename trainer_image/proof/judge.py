@@ -140,9 +140,9 @@ def _has_two_voices(measured: Measured) -> str:
     if voice.held_out is None or not far or voice.chance > thresholds.VOICE_CHANCE:
         return ""
     return (
-        "What was held out is in another voice than what was trained on (persona score "
-        f"{voice.held_out.value:.2f} [{voice.held_out.low:.2f}, {voice.held_out.high:.2f}] "
-        f"against {voice.trained_on:.2f}): are there another persona's replies in the dataset?"
+        "What was held out is in another voice than what was trained on (spelt less like it in "
+        f"{voice.separation:.0%} of the couples; by chance {voice.chance:.1%}): are there another "
+        "persona's replies in the dataset?"
     )
 
 

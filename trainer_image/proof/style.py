@@ -59,6 +59,20 @@ class VoiceClassifier:
         return rows
 
 
+def likeness(texts: Sequence[str]) -> torch.Tensor:
+    """How alike any two texts are spelt, (texts x texts): cosine of their TF-IDF, from 0 to 1."""
+    counts = [_grams(text) for text in texts]
+    documents = Counter(gram for each in counts for gram in each)
+    number = {gram: at for at, gram in enumerate(documents)}
+    rows = torch.zeros(len(counts), len(number), dtype=torch.float64)
+    for row, each in zip(rows, counts, strict=True):
+        for gram, found in each.items():
+            idf = math.log((1 + len(texts)) / (1 + documents[gram])) + 1
+            row[number[gram]] = (1 + math.log(found)) * idf
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    return rows @ rows.T
+
+
 def _grams(text: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for word in text.lower().split():

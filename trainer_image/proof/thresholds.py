@@ -67,9 +67,9 @@ MIN_PROMPT_USE = 0.0
 MIN_DISTINCT_REFERENCES = 0.5
 #: Replies of no more words than this (median) hold nothing that a prompt could matter to.
 EMPTY_TALK_WORDS = 4
-#: How often a trained-on reply may have a higher persona score than one that the dataset holds out,
-#: and from which chance on (a rank test) that is no accident: beyond both, they are two voices.
-#: The scores themselves are low where replies are few and short; their order is not.
+#: How often a trained-on reply may be more like the other ones (in spelling) than one that the
+#: dataset holds out, and up to which chance (a rank test) that is no accident: beyond both, they
+#: are two voices. Persona scores are not used: they are low where replies are few and short.
 MAX_VOICE_SEPARATION = 0.9
 VOICE_CHANCE = 0.01
 #: With fewer held-out pairs nothing is said about the two voices.

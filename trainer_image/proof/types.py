@@ -130,12 +130,13 @@ class Safety(msgspec.Struct, frozen=True, kw_only=True):
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True):
     """Persona score of what the persona really said: the part trained on, and the part held out
-    by the dataset. Told apart by it, they are two voices.
+    by the dataset; and whether their spelling tells them apart. Then they are two voices.
     """
 
     trained_on: float
     held_out: Interval | None
-    #: How often a reply that is trained on scores above one that is held out; 0.5 for one voice.
+    #: How often a reply that is trained on is more like the others than one that is held out is to
+    #: them; 0.5 for one voice.
     separation: float = 0.5
     #: How often chance alone would separate them as far.
     chance: float = 1.0

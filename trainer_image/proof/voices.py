@@ -12,7 +12,7 @@ from proof import thresholds
 from proof.bootstrap import mean_interval, wilson_interval
 from proof.plan import Plan
 from proof.shipped import foreign_styles
-from proof.style import Voice, VoiceClassifier
+from proof.style import Voice, VoiceClassifier, likeness
 from proof.types import ArmName, Interval, PersonaScore, Speech
 from proof.types import Voice as VoiceGap
 
@@ -101,13 +101,29 @@ def voice_gap(plan: Plan, voices: Voices, *, seed: int) -> VoiceGap:
     enough = len(held_out) >= thresholds.MIN_VOICE_PAIRS
     if not (enough and trained):
         return VoiceGap(trained_on=sum(trained) / len(trained) if trained else 0.0, held_out=None)
-    separation, chance = separated(trained, list(held_out.values()), seed=seed)
+    separation, chance = _told_apart(plan, sorted(held_out), seed=seed)
     return VoiceGap(
         trained_on=sum(trained) / len(trained),
         held_out=_interval(held_out, plan.units, seed),
         separation=separation,
         chance=chance,
     )
+
+
+def _told_apart(plan: Plan, held_out: Sequence[int], *, seed: int) -> tuple[float, float]:
+    """`separated` of how alike to the other trained-on replies the two parts are.
+
+    By whole replies and by spelling alone: the classifier's scores need more text than a small
+    dataset has.
+    """
+    trained = [n for n, pair in enumerate(plan.pairs) if pair.part == "train"]
+    if len(trained) > _PERSONA_TEXTS:
+        trained = sorted(random.Random(seed).sample(trained, _PERSONA_TEXTS))
+    alike = likeness([plan.pairs[n].reply for n in (*trained, *held_out)])[:, : len(trained)]
+    inside, outside = alike[: len(trained)], alike[len(trained) :]
+    others = max(1, len(trained) - 1)
+    own = (inside.sum(dim=1) - inside.diagonal()) / others
+    return separated(own.tolist(), outside.mean(dim=1).tolist(), seed=seed)
 
 
 def separated(higher: Sequence[float], lower: Sequence[float], *, seed: int) -> tuple[float, float]:
