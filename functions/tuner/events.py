@@ -121,8 +121,7 @@ class Events:
             )
             for change in run.unpublished
         ]
-        if messages:
-            self._publish(RUN_EVENTS_TOPIC, messages)
+        self._publish(RUN_EVENTS_TOPIC, messages)
 
     def publish_progress(self, progress: Sequence[RunProgress]) -> None:
         """Publish how far runs are, in one call; one that is told twice has the same id."""
@@ -138,8 +137,7 @@ class Events:
             )
             for each in progress
         ]
-        if messages:
-            self._publish(RUN_EVENTS_TOPIC, messages)
+        self._publish(RUN_EVENTS_TOPIC, messages)
 
     def publish_promotions(self, moves: Sequence[ModelPromoted]) -> None:
         """Publish moves of a persona's latest.json, in order."""
@@ -155,8 +153,7 @@ class Events:
             )
             for each in moves
         ]
-        if messages:
-            self._publish(RUN_EVENTS_TOPIC, messages)
+        self._publish(RUN_EVENTS_TOPIC, messages)
 
     def publish_rejection(self, rejected: UploadRejected) -> None:
         message = self._message(
@@ -234,6 +231,7 @@ class Events:
         )
 
     def _publish(self, topic: str, messages: list[PubsubMessage]) -> None:
+        """Publish in as many calls as they need; none for no messages."""
         for start in range(0, len(messages), _MESSAGES_PER_CALL):
             self._publisher.publish(
                 topic=self._places.topic(topic),

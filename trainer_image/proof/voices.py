@@ -41,9 +41,7 @@ def hear(
     `references` are the persona's replies, cut like those of the arms. Only what is trained on
     teaches the classifier the persona's voice.
     """
-    trained = [n for n, pair in enumerate(plan.pairs) if pair.part == "train"]
-    if len(trained) > _PERSONA_TEXTS:
-        trained = sorted(random.Random(seed).sample(trained, _PERSONA_TEXTS))
+    trained = _trained_on(plan, seed=seed)
     arms: dict[ArmName, dict[int, float]] = {name: {} for name in replies}
     heard: dict[int, float] = {}
     judged = {*trained, *plan.gate}
@@ -110,15 +108,21 @@ def voice_gap(plan: Plan, voices: Voices, *, seed: int) -> VoiceGap:
     )
 
 
+def _trained_on(plan: Plan, *, seed: int) -> list[int]:
+    """The pairs that are trained on, or as many of them as teach a voice."""
+    trained = [n for n, pair in enumerate(plan.pairs) if pair.part == "train"]
+    if len(trained) > _PERSONA_TEXTS:
+        trained = sorted(random.Random(seed).sample(trained, _PERSONA_TEXTS))
+    return trained
+
+
 def _told_apart(plan: Plan, held_out: Sequence[int], *, seed: int) -> tuple[float, float]:
     """`separated` of how alike to the other trained-on replies the two parts are.
 
     By whole replies and by spelling alone: the classifier's scores need more text than a small
     dataset has.
     """
-    trained = [n for n, pair in enumerate(plan.pairs) if pair.part == "train"]
-    if len(trained) > _PERSONA_TEXTS:
-        trained = sorted(random.Random(seed).sample(trained, _PERSONA_TEXTS))
+    trained = _trained_on(plan, seed=seed)
     alike = likeness([plan.pairs[n].reply for n in (*trained, *held_out)])[:, : len(trained)]
     inside, outside = alike[: len(trained)], alike[len(trained) :]
     others = max(1, len(trained) - 1)
