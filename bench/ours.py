@@ -65,7 +65,7 @@ def apply_rules(pairs_file: str) -> Figures:
     common_words()
     with _cpu_seconds() as figures:
         stored = StoredPairs(lambda: LocalFile(path), path.stat().st_size)
-        curated = curate([Segment(stored, True)], Policy(), common_words=common_words())
+        curated = curate([Segment(stored, True)], Policy(), common_words=common_words)
     return {**figures, "pairs": curated.pairs, "kept": curated.kept}
 
 

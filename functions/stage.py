@@ -15,8 +15,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 _COMMON = (
     "__init__", "accounts", "alarms", "clients", "clock", "entrypoint", "errors", "event_types",
-    "events", "lazy_packages", "ledger", "locks", "log", "parts", "places", "pubsub_api",
-    "queue_entries", "records", "requests", "runs", "settings", "ticks", "training_job",
+    "events", "lazy_key_files", "lazy_packages", "ledger", "locks", "log", "parts", "places",
+    "pubsub_api", "queue_entries", "records", "requests", "runs", "settings", "ticks",
+    "training_job",
 )  # fmt: skip
 _LANES = (
     "admission", "candidates", "election", "increases", "isolation", "lane_book", "quota",

@@ -9,6 +9,7 @@ from functools import cache
 import functions_framework
 from cloudevents.http import CloudEvent
 
+import tuner.lazy_key_files  # noqa: F401 - before Google's clients
 from tuner.clock import utc_now
 from tuner.completion import Completion
 from tuner.entrypoint import is_dead_letter, message_of, naming_missing_resources

@@ -7,6 +7,7 @@ from functools import cache
 import functions_framework
 from cloudevents.http import CloudEvent
 
+import tuner.lazy_key_files  # noqa: F401 - before Google's clients
 from tuner.clock import new_id, utc_now
 from tuner.entrypoint import message_of, naming_missing_resources
 from tuner.errors import MalformedMessage

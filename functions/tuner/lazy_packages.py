@@ -1,4 +1,4 @@
-"""Opens a package without running its `__init__`, until something of it is asked for.
+"""Opens a package or module without running it, until something of it is asked for.
 
 Google's generated packages import every service and every message type of an API when anything of
 them is imported: 1.2 s and 40 MB of CPU and memory for Vertex AI, of which one service is used. An
@@ -28,21 +28,23 @@ PUBSUB = (
     "google.pubsub_v1.services",
     "google.pubsub_v1.services.publisher",
 )
+#: What only a service account's key file needs; Google's clients import it in any case.
+KEY_FILES = ("cryptography.x509", "google.oauth2.service_account")
 
 _LOADING = threading.RLock()
 
 
-class _LazyPackage(ModuleType):
-    """A package whose `__init__` has not run."""
+class _LazyModule(ModuleType):
+    """A package whose `__init__`, or a module, that has not run."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         qualified = f"{self.__name__}.{name}"
-        if importlib.util.find_spec(qualified) is not None:
+        if "__path__" in vars(self) and importlib.util.find_spec(qualified) is not None:
             return importlib.import_module(qualified)
         with _LOADING:
-            if type(self) is _LazyPackage:
+            if type(self) is _LazyModule:
                 self.__class__ = ModuleType  # type: ignore[assignment]
                 assert self.__spec__ is not None
                 assert self.__spec__.loader is not None
@@ -51,7 +53,7 @@ class _LazyPackage(ModuleType):
 
 
 def open_lazily(*names: str) -> None:
-    """Open packages, a parent before its children; one that is imported already stays as it is.
+    """Open packages and modules, a parent first; one that is imported already stays as it is.
 
     Raises ModuleNotFoundError.
     """
@@ -59,14 +61,15 @@ def open_lazily(*names: str) -> None:
         if name in sys.modules:
             continue
         spec = importlib.util.find_spec(name)
-        if spec is None or spec.submodule_search_locations is None:
-            raise ModuleNotFoundError(f"No package named {name!r}", name=name)
-        package = _LazyPackage(name)
-        package.__spec__ = spec
-        package.__path__ = list(spec.submodule_search_locations)
-        package.__package__ = name
-        package.__file__ = spec.origin
-        sys.modules[name] = package
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        module = _LazyModule(name)
+        module.__spec__ = spec
+        module.__package__ = spec.parent
+        module.__file__ = spec.origin
+        if spec.submodule_search_locations is not None:
+            module.__path__ = list(spec.submodule_search_locations)
+        sys.modules[name] = module
         parent, _, own = name.rpartition(".")
         if parent in sys.modules:
-            setattr(sys.modules[parent], own, package)
+            setattr(sys.modules[parent], own, module)

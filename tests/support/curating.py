@@ -43,9 +43,7 @@ def segment(found: Sequence[Pair]) -> Segment:
 def curated(*uploads: Sequence[Pair], **options: Any) -> Curated:
     """What is decided about uploads, one after the other."""
     policy = options.pop("policy", Policy())
-    return curate(
-        [segment(each) for each in uploads], policy, common_words=common_words(), **options
-    )
+    return curate([segment(each) for each in uploads], policy, common_words=common_words, **options)
 
 
 def built(

@@ -10,6 +10,7 @@ from support.curating import curated, pairs, pairs_of_file
 from support.informal_chat import clean_pairs
 from support.persona_memory import CLEAN, CUT, FALLBACK, PAIRS, PASSWORD, memory_file
 from tuner.dataset.curation import Policy
+from tuner.dataset.pairs import FEW
 from tuner.dataset.rule_names import FIXED_RULES, OTHER_REASONS, RULE_NAMES
 
 FILLER = [
@@ -243,6 +244,17 @@ NEAR = (
 def test_pairs_that_say_nearly_the_same_are_one():
     said = [("What do we do, tell me?", each) for each in NEAR]
     assert named(*said) == {"near_duplicate": 1}
+
+
+@pytest.mark.parametrize("others", [FEW - 4, FEW - 3, 3 * FEW])
+def test_few_pairs_and_many_are_compared_alike(others):
+    """A small corpus is compared pair by pair, a large one by its sketches."""
+    said = [(f"What grew in the year {n}, then?", f"In {n} it was plums.") for n in range(others)]
+    said[1:1] = [("now?", "we bake!"), ("now?", "we bake")]
+    first, last = (("What do we do, tell me?", each) for each in NEAR)
+    found = curated(pairs([first, *said, last]))
+    assert found.dropped == {"near_duplicate": 1}
+    assert not found.is_kept(found.pairs - 1)
 
 
 def test_past_its_limit_the_index_says_what_it_did_not_compare():

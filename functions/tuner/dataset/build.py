@@ -86,7 +86,7 @@ def build(
             languages=plan.settings.languages,
             fit=shape.fit,
         ),
-        common_words=common_words(),
+        common_words=common_words,
         forgotten=forgotten,
         stays_held_out=stays_held_out,
         max_suspects=max_suspects,

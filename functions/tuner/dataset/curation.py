@@ -7,21 +7,20 @@ one byte for each pair, so that memory does not grow with what was said.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from tuner.dataset.languages import Languages
 from tuner.dataset.near import MAX_SUSPECTS, Sketches, Suspects
-from tuner.dataset.pairs import Pair, identity, text_key
+from tuner.dataset.pairs import FEW, Pair, identity, text_key
 from tuner.dataset.rule_names import OTHER_REASONS, RULE_NAMES, WARNINGS, Action, actions
 from tuner.dataset.rules import own_reasons
 from tuner.dataset.seen import KeySet
 from tuner.dataset.split import Split
-from tuner.dataset.survey import Survey
+from tuner.dataset.survey import CommonWords, Survey
 
 REASONS = (*RULE_NAMES, *OTHER_REASONS)
 _TRAIN, _HELD_OUT, _FIRST_REASON = 0, 1, 2
@@ -88,7 +87,7 @@ def curate(
     segments: Sequence[Segment],
     policy: Policy,
     *,
-    common_words: frozenset[str] = frozenset(),
+    common_words: CommonWords = frozenset,
     forgotten: frozenset[int] = frozenset(),
     stays_held_out: frozenset[int] = frozenset(),
     max_suspects: int = MAX_SUSPECTS,
@@ -115,13 +114,20 @@ class Earlier:
     """The identities of the pairs of earlier segments, eight bytes each."""
 
     def __init__(self, identities: array[int]) -> None:
-        self._sorted = np.sort(np.frombuffer(identities.tobytes(), dtype=np.uint64))
+        self._sorted = _in_order(identities)
 
     def __contains__(self, identity: int) -> bool:
-        if not self._sorted.size:
-            return False
-        found = int(np.searchsorted(self._sorted, np.uint64(identity)))
-        return found < self._sorted.size and int(self._sorted[found]) == identity
+        found = bisect_left(self._sorted, identity)
+        return found < len(self._sorted) and self._sorted[found] == identity
+
+
+def _in_order(identities: array[int]) -> array[int]:
+    if len(identities) <= FEW:
+        return array("Q", sorted(identities))
+    import numpy as np
+
+    ordered = np.sort(np.frombuffer(identities.tobytes(), dtype=np.uint64))
+    return array("Q", ordered.tobytes())
 
 
 class _Judge:

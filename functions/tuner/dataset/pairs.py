@@ -15,6 +15,9 @@ from tuner.conversations.model import Dialogues, Exchanges
 from tuner.conversations.sessions import Cutter, Pauses
 from tuner.conversations.times import seconds
 
+#: Up to so many pairs, plain Python is done before numpy is imported.
+FEW = 256
+
 _64_BITS = (1 << 64) - 1
 #: Spreads whole milliseconds over 64 bits (2^64 divided by the golden ratio).
 _SPREAD = 0x9E3779B97F4A7C15

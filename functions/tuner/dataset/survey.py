@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
-import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from tuner.dataset.endings import Ending, ending
-from tuner.dataset.pairs import Pair
+from tuner.dataset.pairs import FEW, Pair
 from tuner.dataset.words import SHORT_FOR
 
 #: One reply to so many different prompts is no reply to any of them.
@@ -33,12 +33,15 @@ _VOCABULARY_PAIRS = 2_000
 
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 
+#: A language's common words, in lower case; asked for only when a reply may be cut within a word.
+CommonWords = Callable[[], frozenset[str]]
+
 
 class Survey:
     """Takes every pair of a corpus once; then says what is canned and what is cut."""
 
-    def __init__(self, common_words: frozenset[str] = frozenset()) -> None:
-        """`common_words` of the language, in lower case, beside those of the corpus."""
+    def __init__(self, common_words: CommonWords = frozenset) -> None:
+        """`common_words` are known beside those of the corpus."""
         self.pairs = 0
         self._replies = array("Q")
         self._prompts = array("Q")
@@ -76,10 +79,6 @@ class Survey:
         """All pairs were seen."""
         self._canned = _replies_to_many(self._replies, self._prompts)
         self._replies = self._prompts = array("Q")
-        known = {*self._common_words, *(word for word, n in self._words.items() if n > 1)}
-        # A word that was cut is the beginning of a word that was not.
-        self._known = known
-        self._beginnings = _beginnings({*known, *self._words})
 
     def is_canned(self, pair: Pair) -> bool:
         """Whether the reply was given to at least three different prompts."""
@@ -118,6 +117,15 @@ class Survey:
             return False
         return word in self._beginnings
 
+    @cached_property
+    def _known(self) -> set[str]:
+        return {*self._common_words(), *(word for word, n in self._words.items() if n > 1)}
+
+    @cached_property
+    def _beginnings(self) -> frozenset[str]:
+        """A word that was cut is the beginning of a word that was not."""
+        return _beginnings({*self._known, *self._words})
+
 
 def last_word(reply: str) -> str | None:
     """The last word when it has only letters, and a sentence stands before it."""
@@ -136,21 +144,23 @@ def _beginnings(words: Iterable[str]) -> frozenset[str]:
 
 def _replies_to_many(replies: array[int], prompts: array[int]) -> dict[int, int]:
     """Replies that answer at least three different prompts, and how often each was given."""
-    if len(replies) < _CANNED_PROMPTS:
-        return {}
-    reply_keys = np.frombuffer(replies, dtype=np.uint64)
-    prompt_keys = np.frombuffer(prompts, dtype=np.uint64)
-    found, times = np.unique(reply_keys, return_counts=True)
-    often = found[times >= _CANNED_PROMPTS]
-    if not often.size:
-        return {}
-    counts = dict(zip(often.tolist(), times[times >= _CANNED_PROMPTS].tolist(), strict=True))
-    places = np.flatnonzero(np.isin(reply_keys, often))
+    often = _often(replies)
     answered: dict[int, set[int]] = {}
-    for reply, prompt in zip(
-        reply_keys[places].tolist(), prompt_keys[places].tolist(), strict=True
-    ):
-        asked = answered.setdefault(reply, set())
-        if len(asked) < _CANNED_PROMPTS:
-            asked.add(prompt)
-    return {r: counts[r] for r, asked in answered.items() if len(asked) >= _CANNED_PROMPTS}
+    for reply, prompt in zip(replies, prompts, strict=True) if often else ():
+        if reply in often:
+            asked = answered.setdefault(reply, set())
+            if len(asked) < _CANNED_PROMPTS:
+                asked.add(prompt)
+    return {r: often[r] for r, asked in answered.items() if len(asked) >= _CANNED_PROMPTS}
+
+
+def _often(replies: array[int]) -> dict[int, int]:
+    """Replies that were given at least three times, and how often."""
+    if len(replies) <= FEW:
+        counts = Counter(replies)
+        return {reply: times for reply, times in counts.items() if times >= _CANNED_PROMPTS}
+    import numpy as np
+
+    found, times = np.unique(np.frombuffer(replies, dtype=np.uint64), return_counts=True)
+    is_often = times >= _CANNED_PROMPTS
+    return dict(zip(found[is_often].tolist(), times[is_often].tolist(), strict=True))
