@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from tuner.dataset.secrets.model import Found
@@ -19,18 +20,19 @@ from tuner.dataset.secrets.model import Found
 class _Form(NamedTuple):
     kind: str
     literals: tuple[str, ...]
-    pattern: re.Pattern[str]
+    #: Compiled when a text has one of the literals: all of them cost a start 20 ms.
+    pattern: str
 
 
 def _form(kind: str, literals: str, pattern: str) -> _Form:
     """A token that has a form of its own and does not go on in either direction."""
-    whole = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])")
+    whole = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])"
     return _Form(kind, tuple(literals.split()), whole)
 
 
 def _beside(kind: str, names: str, pattern: str, announcement: str = "key|token|secret") -> _Form:
     """A token that looks like any other: its issuer's name and a word for it stand before it."""
-    announced = re.compile(
+    announced = (
         rf"(?i:(?:{'|'.join(names.split())})[^\x00]{{0,40}}?(?:{announcement}))[^\x00]{{0,24}}?"
         rf"(?<![A-Za-z0-9+/_-])({pattern})(?![A-Za-z0-9+/_-])"
     )
@@ -193,7 +195,7 @@ _FORMS = (
 _BEARER = _Form(
     "bearer-token",
     ("bearer",),
-    re.compile(
+    (
         r"(?i:(?<![a-z])bearer)[ \t:=]{1,3}[\"'`]?"
         r"((?=[A-Za-z_.~+/-]{0,60}[0-9])[A-Za-z0-9_.~+/-]{19,2048}[A-Za-z0-9_-]={0,2})"
     ),
@@ -209,7 +211,7 @@ _URLS = (
     _Form(
         "database-url",
         ("://",),
-        re.compile(
+        (
             rf"(?i:(?<![a-z0-9])(?:{_DATABASES})(?:\+[a-z0-9]{{1,20}})?)://{_LOGIN}{_HOST}"
             r"(?:[^\s\x00\"'<>`]{0,256}[A-Za-z0-9/_=-])?"
         ),
@@ -217,7 +219,7 @@ _URLS = (
     _Form(
         "url-with-password",
         ("://",),
-        re.compile(rf"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{{1,20}}+://{_LOGIN}{_HOST}"),
+        rf"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{{1,20}}+://{_LOGIN}{_HOST}",
     ),
 )
 
@@ -240,7 +242,12 @@ def _matches(text: str, forms: tuple[_Form, ...]) -> Iterator[Found]:
     for form in forms:
         for literal in form.literals:
             if literal in lowered:
-                group = form.pattern.groups
-                for match in form.pattern.finditer(text):
-                    yield Found(form.kind, *match.span(group))
+                pattern = _compiled(form.pattern)
+                for match in pattern.finditer(text):
+                    yield Found(form.kind, *match.span(pattern.groups))
                 break
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
