@@ -66,7 +66,7 @@ def _own_files(name: str) -> list[tuple[Path, str]]:
     """(file, name in the staged folder) of a source's own files."""
     if name == "trainer":
         folder = _ROOT / "trainer_image"
-        patterns = ("*.py", "proof/*.py", "proof/data/*.json", "presets/*.toml", "*.txt", "*.lock")
+        patterns = ("*.py", "*/*.py", "proof/data/*.json", "presets/*.toml", "*.txt", "*.lock")
         files = [file for pattern in patterns for file in folder.glob(pattern)]
         # The staged folder is the image's build context.
         files += [folder / "Dockerfile", folder / ".dockerignore"]

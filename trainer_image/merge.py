@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from adapter_files import Adapter, Unmergeable, read_adapter
-from merging import SHARD_BYTES, Merged, merge, partial_folder, publish
+from merging.adapter_files import Adapter, Unmergeable, read_adapter
+from merging.weights import SHARD_BYTES, Merged, merge, partial_folder, publish
 
 REPORT_NAME = "merge_report.json"
 
@@ -104,13 +104,13 @@ def compare_logits(
     """The change of the whole model's logits, or None and why it was not taken."""
     import transformers  # seconds, for nothing where layers are enough
 
-    import merge_outputs
+    from merging import outputs
 
-    if not merge_outputs.fits(base):
+    if not outputs.fits(base):
         return None, "The whole model does not fit into this machine's memory."
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    return asdict(merge_outputs.compare(base, adapter, merged)), None
+    return asdict(outputs.compare(base, adapter, merged)), None
 
 
 def report_of(

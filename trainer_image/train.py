@@ -150,9 +150,9 @@ def train_attempt(
         use_mirror(store, spec, settings.preset, os.environ)
         # Only now: torch alone takes seconds to import, and a superseded job must not pay them.
         import artifacts
-        import presenting
         import proving
         from loading import load
+        from report import presenting
 
         loaded = load(  # 5, 6
             settings,

@@ -26,7 +26,7 @@ from proof.types import (
     Speech,
     Voice,
 )
-from report import Receipt, ReceiptSource, ReceiptTokens, Reported
+from report.page import Receipt, ReceiptSource, ReceiptTokens, Reported
 from tuner.training_job import BaseModel, Metrics
 
 DATASET_ID = "ab" * 32

@@ -15,9 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import merge
-import merge_outputs
-import merging
-from adapter_files import Unmergeable, read_adapter
+from merging import outputs, weights
+from merging.adapter_files import Unmergeable, read_adapter
 from trainer.harness import TINY_MODEL
 
 MakeAdapter = Callable[..., Path]
@@ -53,9 +52,9 @@ def make_adapter(base: Path, tmp_path: Path) -> MakeAdapter:
     return make
 
 
-def merge_to(base: Path, adapter: Path, out: Path, **options: Any) -> merging.Merged:
-    merged = merging.merge(base, adapter, out, **options)
-    merging.publish(out)
+def merge_to(base: Path, adapter: Path, out: Path, **options: Any) -> weights.Merged:
+    merged = weights.merge(base, adapter, out, **options)
+    weights.publish(out)
     return merged
 
 
@@ -104,7 +103,7 @@ def test_shards_hold_together_what_one_file_holds(
     names = sorted(path.name for path in (tmp_path / "many").glob("*.safetensors"))
     assert len(names) > 2
     assert names[0] == f"model-00001-of-{len(names):05d}.safetensors"
-    index = json.loads((tmp_path / "many" / merging.INDEX_NAME).read_text())
+    index = json.loads((tmp_path / "many" / weights.INDEX_NAME).read_text())
     assert set(index["weight_map"].values()) == set(names)
     assert torch.equal(logits_of(tmp_path / "many"), logits_of(tmp_path / "one"))
     config = json.loads((tmp_path / "many" / "config.json").read_text())
@@ -124,7 +123,7 @@ def test_a_merge_that_was_stopped_goes_on_where_it_was(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        merging.merge(base, adapter, out, shard_bytes=100_000, on_shard=stop)
+        weights.merge(base, adapter, out, shard_bytes=100_000, on_shard=stop)
     assert not out.exists()
     merged = merge_to(base, adapter, out, shard_bytes=100_000)
     assert merged.kept_shards == 2
@@ -141,13 +140,13 @@ def test_what_another_adapter_left_is_not_kept(
 ) -> None:
     """Nor is a shard that was damaged since."""
     out = tmp_path / "out"
-    merging.merge(base, make_adapter(), out, shard_bytes=100_000)
+    weights.merge(base, make_adapter(), out, shard_bytes=100_000)
     adapter = make_adapter(use_rslora=True)
-    assert merging.merge(base, adapter, out, shard_bytes=100_000).kept_shards == 0
-    damaged = sorted(merging.partial_folder(out).glob("*.safetensors"))
+    assert weights.merge(base, adapter, out, shard_bytes=100_000).kept_shards == 0
+    damaged = sorted(weights.partial_folder(out).glob("*.safetensors"))
     damaged[0].write_bytes(b"torn")
-    assert merging.merge(base, adapter, out, shard_bytes=100_000).kept_shards == len(damaged) - 1
-    merging.publish(out)
+    assert weights.merge(base, adapter, out, shard_bytes=100_000).kept_shards == len(damaged) - 1
+    weights.publish(out)
     assert torch.allclose(logits_of(out), logits_by_peft(base, adapter), atol=0.05)
 
 
@@ -168,7 +167,7 @@ def test_more_than_a_plain_lora_is_refused_by_its_name(
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps({**config, **changes}))
     with pytest.raises(Unmergeable, match=next(iter(changes))):
-        merging.merge(base, adapter, tmp_path / "out")
+        weights.merge(base, adapter, tmp_path / "out")
 
 
 def test_an_adapter_of_another_model_is_refused(
@@ -179,11 +178,11 @@ def test_an_adapter_of_another_model_is_refused(
     deeper = {name.replace("layers.1", "layers.31"): tensor for name, tensor in tensors.items()}
     save_file(deeper, adapter / "adapter_model.safetensors")
     with pytest.raises(Unmergeable, match="adapter of another base model"):
-        merging.merge(base, adapter, tmp_path / "out")
+        weights.merge(base, adapter, tmp_path / "out")
     wider = {n: torch.cat([t, t], dim=1) if "lora_A" in n else t for n, t in tensors.items()}
     save_file(wider, adapter / "adapter_model.safetensors")
     with pytest.raises(Unmergeable, match=r"64 x 128|32 x 128"):
-        merging.merge(base, adapter, tmp_path / "out")
+        weights.merge(base, adapter, tmp_path / "out")
 
 
 def test_weights_that_float16_cannot_hold_are_refused(
@@ -194,7 +193,7 @@ def test_weights_that_float16_cannot_hold_are_refused(
     tensors = load_file(adapter / "adapter_model.safetensors")
     save_file({n: t * 1e4 for n, t in tensors.items()}, adapter / "adapter_model.safetensors")
     with pytest.raises(Unmergeable, match="float16 cannot hold"):
-        merging.merge(base, adapter, tmp_path / "out")
+        weights.merge(base, adapter, tmp_path / "out")
 
 
 def test_a_torn_adapter_is_refused_in_words(
@@ -225,7 +224,7 @@ def test_the_report_tells_what_merging_changed(
     assert logits["same_top_token"] > 0.9
     assert set(report["shards"]) == {"model.safetensors"}
     assert "4 weights merged" in capsys.readouterr().out
-    assert not merging.partial_folder(out).exists()
+    assert not weights.partial_folder(out).exists()
     assert merge.main(arguments) == 1
     assert "is there already" in capsys.readouterr().err
 
@@ -233,7 +232,7 @@ def test_the_report_tells_what_merging_changed(
 def test_a_model_too_large_for_the_memory_is_compared_by_layers(
     base: Path, make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(merge_outputs, "_ROOM", 1e9)
+    monkeypatch.setattr(outputs, "_ROOM", 1e9)
     out = tmp_path / "out"
     arguments = ["--adapter", str(make_adapter()), "--base", str(base), "--out", str(out)]
     assert merge.main(arguments) == 0
@@ -253,4 +252,4 @@ def test_another_base_model_than_the_adapters_is_refused_before_any_work(
         (tmp_path / "none").mkdir(exist_ok=True)
         assert merge.main(["--adapter", str(adapter), "--base", str(wrong), "--out", str(out)]) == 1
         assert said in capsys.readouterr().err
-    assert not merging.partial_folder(out).exists()
+    assert not weights.partial_folder(out).exists()

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from model_card import model_card
-from report import Receipt
+from report.model_card import model_card
+from report.page import Receipt
 from trainer.proof_example import DATASET_ID, REVISION, a_proof, reported
 
 

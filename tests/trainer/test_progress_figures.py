@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from progress import Pace, Progress
-from tensorboard_events import FILE_NAME, event_file
+from report.tensorboard_events import FILE_NAME, event_file
 
 
 class Watch:

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-import presenting
-import report
 from proof.types import Drop, Interval, Proof, SideBySide
-from report_charts import Curve, Whisker, curves, whiskers
-from report_words import headline, next_steps
+from report import page as report_page
+from report import presenting
+from report.charts import Curve, Whisker, curves, whiskers
+from report.words import headline, next_steps
 from trainer.proof_example import DATASET_ID, a_proof, interval, reported
 
 MADE_AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -61,7 +61,7 @@ class Parsed(HTMLParser):
 
 
 def page_of(proof: Proof | None = None, **changes: Any) -> str:
-    return report.page(reported(**changes), proof or a_proof(), made_at=MADE_AT)
+    return report_page.page(reported(**changes), proof or a_proof(), made_at=MADE_AT)
 
 
 def test_the_verdict_comes_first_in_words() -> None:
@@ -139,9 +139,9 @@ def hostile(proof: Proof) -> Proof:
 
 def test_hostile_text_is_shown_and_does_nothing() -> None:
     receipt = msgspec.structs.replace(
-        reported().receipt or report.Receipt(pairs=0, kept=0, train=0, eval=0),
+        reported().receipt or report_page.Receipt(pairs=0, kept=0, train=0, eval=0),
         dropped={ATTACK: 1}, redacted={ATTACK: 1},
-        sources=(report.ReceiptSource(name=ATTACK, format=ATTACK),),
+        sources=(report_page.ReceiptSource(name=ATTACK, format=ATTACK),),
     )  # fmt: skip
     page = page_of(
         hostile(a_proof(reasons=("x",), warnings=("x",))),
@@ -189,9 +189,9 @@ def test_figures_that_are_not_finite_are_shown_as_such() -> None:
 
 
 def test_a_receipt_of_another_kind_is_passed_over() -> None:
-    assert report.read_receipt(b'{"pairs": "many"}') is None
-    assert report.read_receipt(b"{") is None
-    found = report.read_receipt(b'{"pairs": 3, "kept": 2, "train": 1, "eval": 1, "newer": []}')
+    assert report_page.read_receipt(b'{"pairs": "many"}') is None
+    assert report_page.read_receipt(b"{") is None
+    found = report_page.read_receipt(b'{"pairs": 3, "kept": 2, "train": 1, "eval": 1, "newer": []}')
     assert found is not None
     assert found.kept == 2
 

@@ -102,7 +102,7 @@ def used_modules(folder: Path) -> set[str]:
     """Modules of the library that a source's own files reach, from import to import."""
     known = library_modules(ROOT / "functions")
     reached: set[str] = set()
-    coming = list(folder.glob("*.py"))
+    coming = [f for f in folder.rglob("*.py") if f.relative_to(folder).parts[0] != "tuner"]
     while coming:
         for name in imports_of(coming.pop()):
             if name.partition(".")[0] != "tuner":
@@ -174,8 +174,13 @@ def test_the_trainers_folder_is_a_build_context(staged: Path) -> None:
     assert (folder / ".dockerignore").is_file()
     copied = re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.M)
     assert copied
-    for pattern in " ".join(copied).split():
+    patterns = " ".join(copied).split()
+    for pattern in patterns:
         assert list(folder.glob(pattern)), pattern
+    let_in = (folder / ".dockerignore").read_text().split()
+    for package in (path.parent.name for path in folder.glob("*/__init__.py")):
+        assert package in patterns
+        assert f"!{package}/*.py" in let_in
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from markupsafe import Markup, escape
 
 from proof import thresholds
 from proof.types import Proof
-from report_charts import Curve, Whisker, curves, whiskers
-from report_template import STYLE, TEMPLATE
-from report_words import ARM_NAMES, headline, limits, next_steps
+from report.charts import Curve, Whisker, curves, whiskers
+from report.template import STYLE, TEMPLATE
+from report.words import ARM_NAMES, headline, limits, next_steps
 from tuner.page_style import STYLE as HOUSE_STYLE
 from tuner.training_job import BaseModel, Metrics
 from tuner.visible import visible

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 
 from proof.types import Interval, Proof
-from report import Reported
-from report_words import ARM_NAMES, headline, limits
+from report.page import Reported
+from report.words import ARM_NAMES, headline, limits
 from tuner.visible import visible
 
 _USE = (

@@ -13,13 +13,13 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from failures import where_raised
 from logs import log
-from model_card import model_card
 from progress import Progress
 from proof.types import Proof
-from report import Receipt, Reported, page, read_receipt
+from report.model_card import model_card
+from report.page import Receipt, Reported, page, read_receipt
+from report.tensorboard_events import FILE_NAME, event_file
 from settings import Settings
 from storage_io import ObjectStore
-from tensorboard_events import FILE_NAME, event_file
 from tuner.training_job import BaseModel, JobSpec, Metrics
 
 REPORT_NAME = "report.html"

@@ -24,7 +24,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from adapter_files import Adapter, Unmergeable, read_adapter
+from merging.adapter_files import Adapter, Unmergeable, read_adapter
 
 STATE_NAME = "merging.json"
 INDEX_NAME = "model.safetensors.index.json"
