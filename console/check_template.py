@@ -5,12 +5,13 @@ It is a string in a module, so that it is wherever the program is. No script, no
 
 from __future__ import annotations
 
-from tuner.page_style import STYLE
+from tuner.page_style import HEAD, STYLE
 
 __all__ = ["STYLE", "TEMPLATE"]
 
 
-TEMPLATE = """\
+TEMPLATE = (
+    """\
 {%- macro histogram_table(histogram, caption, unit, what) %}
 <details>
   <summary>The numbers as a table</summary>
@@ -45,15 +46,9 @@ TEMPLATE = """\
   Only what comes before was used. Export it again.
 </div>
 {%- endmacro -%}
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<meta name="robots" content="noindex">
+"""
+    + HEAD
+    + """\
 <title>{{ verdict.word }}: {{ f.file_name | line(120) }}</title>
 <style>{{ style }}</style>
 </head>
@@ -290,3 +285,4 @@ TEMPLATE = """\
 </body>
 </html>
 """
+)

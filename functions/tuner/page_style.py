@@ -1,10 +1,23 @@
 """The looks of the pages that we make for people: `tuner check` and the trainer's report.
 
-One string of CSS, so that it is wherever the program is. Nothing from outside, and no colour but
-those of `:root`: the tests measure their contrast.
+Strings, so that they are wherever the program is. Nothing from outside, and no colour but those of
+`:root`: the tests measure their contrast.
 """
 
 from __future__ import annotations
+
+#: How each page begins, as Jinja: `policy` keeps it from running or loading anything.
+HEAD = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<meta name="robots" content="noindex">
+"""
 
 STYLE = """
 :root {

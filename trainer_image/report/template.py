@@ -5,6 +5,8 @@ No script, nothing from outside; its colours are those of `tuner.page_style`.
 
 from __future__ import annotations
 
+from tuner.page_style import HEAD
+
 STYLE = """
 .chart .rail { stroke: var(--track); stroke-width: 6px; stroke-linecap: round; }
 .chart .whisker { stroke-width: 3px; stroke-linecap: round; }
@@ -26,7 +28,8 @@ table.arms .number { width: auto; }
 @media (max-width: 34rem) { .replies { grid-template-columns: 1fr; } }
 """
 
-TEMPLATE = """\
+TEMPLATE = (
+    """\
 {%- macro interval(i, digits=2) -%}
 {{ i.value | number(digits) }} <span class="soft">[{{ i.low | number(digits) }},
 {{ i.high | number(digits) }}]</span>
@@ -47,15 +50,9 @@ TEMPLATE = """\
   </div>
 </figure>
 {%- endmacro -%}
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<meta name="robots" content="noindex">
+"""
+    + HEAD
+    + """\
 <title>{{ headline.word }}: {{ r.persona | line(80) }}</title>
 <style>{{ style }}</style>
 </head>
@@ -316,3 +313,4 @@ TEMPLATE = """\
 </body>
 </html>
 """
+)
