@@ -67,7 +67,7 @@ container-test: ## build the trainer's image for a CPU and train inside it; need
 bench: $(benchmarks) ## every benchmark, or one of them: make bench-converter; ARGS="--quick"
 
 bench_parts := bench
-bench-trainer: bench_parts := bench-trainer base-model
+bench-trainer: bench_parts := trainer bench-trainer base-model
 bench-coldstart: bench_parts :=
 bench-canary: bench_parts := trainer base-model
 

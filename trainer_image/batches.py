@@ -131,19 +131,3 @@ def collate(rows: Sequence[Encoded], pad_token_id: int) -> Batch:
         "attention_mask": torch.tensor([padded([1] * len(row.input_ids), 0) for row in rows]),
         "labels": torch.tensor([padded(row.labels, IGNORED) for row in rows]),
     }
-
-
-def pieces(batch: Batch, tokens_at_once: int) -> list[Batch]:
-    """A batch's rows in batches of at most so many tokens, but a row at least, each as narrow as
-    its own rows allow."""
-    widths = batch["attention_mask"].sum(dim=1).tolist()
-    cut: list[list[int]] = []
-    for row in sorted(range(len(widths)), key=lambda row: -widths[row]):
-        # The first row of a piece is its widest.
-        if cut and widths[cut[-1][0]] * (len(cut[-1]) + 1) <= tokens_at_once:
-            cut[-1].append(row)
-        else:
-            cut.append([row])
-    return [
-        {name: tensor[rows, : widths[rows[0]]] for name, tensor in batch.items()} for rows in cut
-    ]

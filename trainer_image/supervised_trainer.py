@@ -27,8 +27,9 @@ from transformers import Trainer, TrainingArguments
 
 from adapters import copy_adapter, load_adapter
 from base_model import Placement
-from batches import Batch, MicroBatches, pieces
+from batches import Batch, MicroBatches
 from chat import IGNORED
+from packing import PACKABLE, packs
 from settings import Settings
 
 #: Called after each optimizer step with: step (from 1), loss, learning rate, epoch.
@@ -48,7 +49,10 @@ def supervised_loss_sum(model: Any, batch: Batch) -> torch.Tensor:
     """Summed negative log-likelihood of the batch's supervised tokens, in nats."""
     base = model.get_base_model()
     hidden = base.get_decoder()(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        position_ids=batch.get("position_ids"),
+        use_cache=False,
     ).last_hidden_state
     targets = batch["labels"][:, 1:]  # the token at i is predicted from position i - 1
     supervised = targets != IGNORED
@@ -81,18 +85,20 @@ class SupervisedTrainer(Trainer):  # type: ignore[misc]
     def training_step(
         self, model: Any, inputs: Batch, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Forward and backward of a micro-batch, in pieces where there is a limit.
+        """Forward and backward of a micro-batch, in packs where there is a limit.
 
-        The losses are sums over the same norm, so the gradients of the pieces add up to those of
+        The losses are sums over the same norm, so the gradients of the packs add up to those of
         the whole. Several processes exchange gradients at each backward pass, and must agree how
         many there are: they compute a micro-batch at once.
         """
         at_once = self._placement.tokens_at_once
-        alone = self.accelerator.num_processes == 1
-        cut = pieces(inputs, at_once) if at_once is not None and alone else [inputs]
+        if at_once is None or self.accelerator.num_processes > 1:
+            return super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.unwrap_model(model).get_base_model().config.model_type not in PACKABLE:
+            at_once = 0  # each row by itself
         losses = [
-            super(SupervisedTrainer, self).training_step(model, piece, num_items_in_batch)
-            for piece in cut
+            super(SupervisedTrainer, self).training_step(model, each, num_items_in_batch)
+            for each in packs(inputs, at_once, self._placement.dtype)
         ]
         return torch.stack(losses).sum()
 

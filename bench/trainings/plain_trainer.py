@@ -10,8 +10,8 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, set_seed
 
 from bench.trainings import ours
+from bench.trainings.common import StepCallback, lora_config
 from bench.trainings.orders import Orders
-from bench.trainings.trl_defaults import StepCallback, lora_config
 
 _IGNORED = -100
 _PAD = 2

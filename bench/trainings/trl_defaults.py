@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from peft import LoraConfig
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from bench.trainings.common import StepCallback, lora_config
 from bench.trainings.orders import Orders
 
 
@@ -54,24 +54,3 @@ class Training:
         )
         trainer.train()
         self.model = trainer.model
-
-
-def lora_config(orders: Orders) -> LoraConfig:
-    """The same adapter for everyone."""
-    return LoraConfig(
-        r=orders.lora_r,
-        lora_alpha=orders.lora_alpha,
-        lora_dropout=orders.lora_dropout,
-        target_modules=orders.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
-
-
-class StepCallback(TrainerCallback):  # type: ignore[misc]
-    """Calls a function after each optimizer step."""
-
-    def __init__(self, on_step: Callable[[], None]) -> None:
-        self._on_step = on_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._on_step()

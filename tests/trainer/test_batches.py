@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batches import MicroBatches, collate, pieces, steps_of_epoch
-from chat import IGNORED, Encoded
+from batches import MicroBatches, collate, steps_of_epoch
+from chat import IGNORED
 
 LENGTHS = st.lists(st.integers(1, 400), min_size=1, max_size=90)
 SIZES = st.integers(1, 9)
@@ -80,27 +80,3 @@ def test_an_empty_micro_batch_has_nothing_to_learn_from() -> None:
     batch = collate([], pad_token_id=7)
     assert batch["input_ids"].shape == (1, 2)
     assert bool((batch["labels"] == IGNORED).all())
-
-
-@settings(deadline=None)
-@given(
-    lengths=st.lists(st.integers(2, 40), min_size=1, max_size=8), tokens_at_once=st.integers(1, 80)
-)
-def test_pieces_hold_each_row_once_and_keep_to_the_limit_where_rows_allow(
-    lengths: list[int], tokens_at_once: int
-) -> None:
-    """Cutting a micro-batch loses no token and adds no padding beyond a piece's own widest row."""
-    rows = [Encoded(input_ids=[row] * n, labels=[row] * n) for row, n in enumerate(lengths, 1)]
-
-    cut = pieces(collate(rows, 0), tokens_at_once)
-
-    for piece in cut:
-        height, width = piece["input_ids"].shape
-        assert height == 1 or height * width <= tokens_at_once
-        assert int(piece["attention_mask"].sum(dim=1).max()) == width
-    kept = [
-        ids[: int(mask.sum())].tolist()
-        for piece in cut
-        for ids, mask in zip(piece["input_ids"], piece["attention_mask"], strict=True)
-    ]
-    assert sorted(kept) == sorted(row.input_ids for row in rows)
