@@ -6,7 +6,8 @@ What differs from the Trainer's defaults, and why:
   logits of prompts and padding never exist: half of the time, and a third of the memory.
 - It is divided by the supervised tokens of the whole effective batch: how the batch is cut into
   micro-batches, and over how many processes, does not change the training.
-- Rows of like length train together: less padding (`batches.py`).
+- Rows of like length train together: less padding (`batches.py`). On a CPU they are packed: no
+  padding at all, and what they begin with is computed once (`packing.py`).
 - The frozen weights may be bfloat16, the adapter is always float32: small updates are not lost.
 - Order and dropout have seeds of their own: the same job gives the same adapter, bit for bit, also
   when it was interrupted and goes on from a checkpoint (`checkpoints.py`).
