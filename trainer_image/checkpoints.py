@@ -62,6 +62,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     activation_checkpointing: bool = False
     #: Rows in memory at once, in each process.
     micro_batch: int
+    #: Of a pack of such rows; None where they are not packed.
+    tokens_at_once: int | None = None
     #: Library → version.
     libraries: dict[str, str] = {}
 

@@ -30,5 +30,6 @@ def conditions_of(placement: Placement, *, micro_batch: int, image: str = "") ->
         attention=placement.attention,
         activation_checkpointing=placement.activation_checkpointing,
         micro_batch=micro_batch,
+        tokens_at_once=placement.tokens_at_once,
         libraries=versions,
     )

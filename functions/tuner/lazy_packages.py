@@ -43,13 +43,24 @@ class _LazyModule(ModuleType):
         qualified = f"{self.__name__}.{name}"
         if "__path__" in vars(self) and importlib.util.find_spec(qualified) is not None:
             return importlib.import_module(qualified)
+        # Other threads wait here until it has run; this one comes again while it runs.
         with _LOADING:
+            if type(self) is _LazyModule and not vars(self).get("_runs"):
+                self._run()
             if type(self) is _LazyModule:
-                self.__class__ = ModuleType  # type: ignore[assignment]
-                assert self.__spec__ is not None
-                assert self.__spec__.loader is not None
-                self.__spec__.loader.exec_module(self)
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet")
         return getattr(self, name)
+
+    def _run(self) -> None:
+        """Run it as an import would. When it fails, the next one who asks tries again."""
+        assert self.__spec__ is not None
+        assert self.__spec__.loader is not None
+        vars(self)["_runs"] = True
+        try:
+            self.__spec__.loader.exec_module(self)
+        finally:
+            del vars(self)["_runs"]
+        self.__class__ = ModuleType  # type: ignore[assignment]
 
 
 def open_lazily(*names: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -11,14 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-import torch
 from google.cloud import storage
 
 import prepare_mirror
 import train
-from base_model import Placement, Source, load_model
 from console.errors import ConsoleError
 from console.mirroring import upload_mirror
 from failures import TrainerError
@@ -26,6 +22,7 @@ from mirrored import fetch_mirror, use_mirror
 from settings import PRESETS_DIR, load_preset
 from storage_io import ObjectStore
 from trainer.harness import BUCKET, TINY_MODEL, Job
+from trainer.nf4 import needs_nf4, run_with_nf4
 from tuner.base_mirror import MANIFEST_NAME, MirrorManifest, mirror_prefix
 from tuner.training_job import BaseModel, Outcome, decode
 
@@ -240,45 +237,16 @@ def test_without_bitsandbytes_four_bits_are_refused_with_the_way_out(tmp_path: P
         prepare_mirror.prepare("mistral-7b", tmp_path / "out", base=None, plain=False)
 
 
-@pytest.mark.skipif(not HAS_BNB, reason="bitsandbytes is not installed: requirements-gpu.txt")
+@needs_nf4
 def test_four_bits_are_stored_once_and_loaded_as_they_are(
-    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     """They say what weights say that are quantised while they are loaded, but for the rounding of
     the rest to float16; and what is not in 4 bits is held as this machine computes.
     """
-    quantised = msgspec.structs.replace(PRESET, quantization="nf4")
-    monkeypatch.setattr(prepare_mirror, "load_preset", lambda path: quantised)
-    folder = tmp_path / "out"
-    manifest = prepare_mirror.prepare("smollm2-135m", folder, base=tiny_model_dir, plain=False)
-    assert manifest.quantization == "nf4"
-    assert "bitsandbytes" in manifest.made_with
-    in_four_bits = Placement(
-        device="cpu", dtype=torch.float32, nf4=True, fp16_autocast=False,
-        attention="sdpa", activation_checkpointing=False,
-    )  # fmt: skip
-    stored = loaded(folder, in_four_bits)
-    assert stored.model.embed_tokens.weight.dtype is torch.float32
-    mirrored, quantised_now, whole = (
-        logits_of(model)
-        for model in (
-            stored,
-            loaded(tiny_model_dir, in_four_bits),
-            loaded(tiny_model_dir, dataclasses.replace(in_four_bits, nf4=False)),
-        )
-    )
-    lost = (quantised_now - whole).abs().mean()
-    assert (mirrored - quantised_now).abs().mean() < 0.25 * lost
-    with pytest.raises(TrainerError, match="--plain"):
-        loaded(folder, dataclasses.replace(in_four_bits, nf4=False))
-
-
-def loaded(folder: Path, placement: Placement) -> Any:
-    identity = BaseModel(name=TINY_MODEL, revision="tiny-1")
-    return load_model(Source(location=str(folder), hub_revision=None, identity=identity), placement)
-
-
-def logits_of(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=torch.tensor([[1, 50, 600, 7000]])).logits
-    return logits.float()
+    found = run_with_nf4("nf4_mirror.py", str(tiny_model_dir), str(tmp_path / "out"))
+    assert found["quantization"] == "nf4"
+    assert "bitsandbytes" in found["made_with"]
+    assert found["embedding"] == "torch.float32"
+    assert found["off_by"] < 0.25 * found["lost_to_four_bits"]
+    assert "--plain" in found["without_four_bits"]

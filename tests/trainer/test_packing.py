@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from batches import Batch, collate
 from chat import IGNORED, Encoded
-from packing import packs
+from packing import PACKABLE, packs
 from supervised_trainer import supervised_loss_sum
 
 _PAD = 0
@@ -85,12 +84,27 @@ def test_one_prompt_with_several_replies_shares_all_but_its_last_token() -> None
     assert pack["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7, 5, 8, 9]]
 
 
+@pytest.fixture(scope="module", params=sorted(PACKABLE))
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module", params=["eager", "sdpa"])
-def model(request: pytest.FixtureRequest, tiny_model_dir: Path) -> Any:
+def model(request: pytest.FixtureRequest, architecture: str) -> Any:
     """A small model with an adapter that does something, and no dropout."""
     torch.manual_seed(7)
-    base = AutoModelForCausalLM.from_pretrained(
-        tiny_model_dir, dtype=torch.float32, attn_implementation=request.param
+    shape = AutoConfig.for_model(
+        architecture,
+        vocab_size=100,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+    )
+    base = AutoModelForCausalLM.from_config(
+        shape, dtype=torch.float32, attn_implementation=request.param
     )
     config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     return get_peft_model(base, config).train()

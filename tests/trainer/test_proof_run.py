@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import torch
 
 from adapters import copy_adapter
 from dataset import Dataset
+from failures import TrainerError
 from loading import Loaded, load
 from progress import Progress
 from proof.options import ProofOptions, chosen_options
@@ -20,7 +22,7 @@ from proving import Follow, prove_adapter
 from rows import Message
 from settings import Settings, resolve_settings
 from trainer.proofs import row
-from tuner.training_job import Hyperparameters, JobSpec
+from tuner.training_job import FailureKind, Hyperparameters, JobSpec
 
 T = TypeVar("T")
 
@@ -211,6 +213,21 @@ def test_replies_do_not_depend_on_what_is_generated_beside_them(loaded: Loaded) 
     )
     alone = [speaker.replies([talk], adapter=False, max_new_tokens=6)[0] for talk in asked + other]
     assert together == alone
+
+
+def test_a_loss_that_is_no_number_fails_the_proof(loaded: Loaded) -> None:
+    """A broken model is no hold: nobody should promote it, and the run says what to do."""
+    speaker = Speaker(loaded=loaded, on_batch=lambda: None)
+    adapter = next(p for name, p in loaded.model.named_parameters() if "lora_B" in name)
+    kept = adapter.detach().clone()
+    try:
+        adapter.data.fill_(math.nan)
+        with pytest.raises(TrainerError, match="lower learning rate") as failed:
+            speaker.losses(_talks(2), adapter=True)
+        assert failed.value.kind is FailureKind.INTERNAL
+        assert speaker.losses(_talks(2), adapter=False), "the base model is well"
+    finally:
+        adapter.data.copy_(kept)
 
 
 def test_losses_without_the_adapter_are_the_base_models(loaded: Loaded) -> None:

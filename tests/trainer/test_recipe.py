@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from chat import Encoded
 from conditions import conditions_of
 from processes import Processes
 from settings import PRESETS_DIR, Preset, load_preset, resolve_settings
+from trainer.nf4 import needs_nf4, run_with_nf4
 from tuner.adapter import AdapterWeights, check_config
 from tuner.errors import UntrustedResult
 from tuner.presets import ALL_LINEAR, PRESETS
@@ -185,24 +183,11 @@ def test_each_process_takes_the_gpu_of_its_number(
 
 # -- NF4 ------------------------------------------------------------------------------------------
 
-NF4_ENVIRONMENT = Path(__file__).parents[2] / ".venv-nf4/lib/python3.11/site-packages"
 
-
-@pytest.mark.skipif(
-    not NF4_ENVIRONMENT.exists(), reason="bitsandbytes is not installed: make environments"
-)
+@needs_nf4
 def test_nf4_weights_train_on_a_cpu_as_on_a_gpu(tiny_model_dir: Path) -> None:
     """Twice quantised, four bits a weight, frozen, under a float32 adapter, with recomputation."""
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join(map(str, (root / "trainer_image", root / "functions", NF4_ENVIRONMENT)))
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("nf4_training.py")), str(tiny_model_dir)],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = run_with_nf4("nf4_training.py", str(tiny_model_dir))
     losses = found.pop("losses")
     assert len(losses) == 4
     assert all(math.isfinite(loss) for loss in losses)

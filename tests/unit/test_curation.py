@@ -257,6 +257,18 @@ def test_few_pairs_and_many_are_compared_alike(others):
     assert not found.is_kept(found.pairs - 1)
 
 
+@pytest.mark.parametrize("others", [0, FEW])
+def test_the_same_words_in_another_order_say_something_else(others):
+    """Who asks and who answers, who does what to whom."""
+    said = [(f"What grew in the year {n}, then?", f"In {n} it was plums.") for n in range(others)]
+    said += [
+        ("do you love me?", "i do love you."), ("i love you.", "do you love me?"),
+        ("what happened in the yard?", "the dog bit the boy and ran off."),
+        ("what happened in the yard?", "the boy bit the dog and ran off."),
+    ]  # fmt: skip
+    assert curated(pairs([*FILLER, *said])).dropped == {}
+
+
 def test_past_its_limit_the_index_says_what_it_did_not_compare():
     said = pairs([*FILLER, *(("What do we do, tell me?", each) for each in NEAR)])
     found = curated(said, max_suspects=1)

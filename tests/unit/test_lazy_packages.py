@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (folder / "inner").mkdir(parents=True)
     (folder / "__init__.py").write_text("from heavy_package.inner import costly\nANSWER = 42\n")
     (folder / "light.py").write_text("NAME = 'light'\n")
+    (folder / "slow.py").write_text("import time\ntime.sleep(0.2)\nANSWER = 42\n")
+    (folder / "moody.py").write_text(
+        "import heavy_package.inner\n"
+        "if not hasattr(heavy_package.inner, 'tried'):\n"
+        "    heavy_package.inner.tried = True\n"
+        "    raise OSError('not today')\n"
+        "ANSWER = 42\n"
+    )
     (folder / "inner/__init__.py").write_text("")
     (folder / "inner/costly.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -53,6 +62,38 @@ def test_a_name_that_is_nowhere_is_missing_as_in_any_module(package: str) -> Non
 
     with pytest.raises(AttributeError):
         _ = importlib.import_module(package).nothing
+
+
+def test_a_module_runs_when_something_of_it_is_asked_for(package: str) -> None:
+    """Not when it is imported, also by another name."""
+    open_lazily(package, f"{package}.light")
+
+    light = importlib.import_module(f"{package}.light")
+
+    assert "NAME" not in vars(light)
+    assert light.NAME == "light"
+
+
+def test_threads_that_ask_at_once_wait_for_the_one_that_runs_it(package: str) -> None:
+    """A function answers several requests at a time, and the first ones come together."""
+    open_lazily(package, f"{package}.slow")
+    slow = importlib.import_module(f"{package}.slow")
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: slow.ANSWER, range(4)))
+
+    assert found == [42] * 4
+
+
+def test_what_failed_to_run_is_tried_again(package: str) -> None:
+    """The next one who asks is not told that the module lacks what it has."""
+    open_lazily(package, f"{package}.moody")
+    moody = importlib.import_module(f"{package}.moody")
+
+    with pytest.raises(OSError, match="not today"):
+        _ = moody.ANSWER
+
+    assert moody.ANSWER == 42
 
 
 def test_a_package_that_is_imported_stays_as_it_is(package: str) -> None:
