@@ -18,7 +18,7 @@ RULE_NAMES: dict[str, str] = {
     "language": "the reply is in another language",
     "one_word": "the reply is a single word",
     "duplicate": "the same prompt and reply were there before",
-    "near_duplicate": "nine in ten words are those of a pair that was there before, in much the same order",
+    "near_duplicate": "nine in ten words, in much the same order, are those of an earlier pair",
 }
 
 #: What each rule does unless a persona's settings say otherwise.
