@@ -92,6 +92,7 @@ class Job:
     hyperparameters: Hyperparameters = field(
         default_factory=lambda: Hyperparameters(epochs=1, learning_rate=0.05)
     )
+    hyperparameters_from: tuple[str, ...] = ()
     micro_batch_divisor: int = 1
 
     @property
@@ -121,6 +122,7 @@ class Job:
             eval_uri=f"gs://{BUCKET}/{folder}/eval.jsonl",
             preset=self.preset,
             hyperparameters=self.hyperparameters,
+            hyperparameters_from=self.hyperparameters_from,
             micro_batch_divisor=self.micro_batch_divisor,
             result_uri=f"gs://{BUCKET}/{self.result_name}",
         )

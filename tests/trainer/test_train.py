@@ -291,7 +291,7 @@ def test_a_bad_row_fails_the_job_with_its_line_and_leaks_no_text(
 def test_logs_are_json_lines_without_conversation_text(
     new_job: NewJob, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    job = new_job()
+    job = new_job(hyperparameters_from=("epochs",))
     assert train.main(job.arguments()) == 0
     output, errors = capfd.readouterr()
     lines = [json.loads(line) for line in output.splitlines()]
@@ -299,6 +299,7 @@ def test_logs_are_json_lines_without_conversation_text(
     assert SECRET not in output + errors
     origins = {line["name"]: line["origin"] for line in lines if line["message"] == "setting"}
     assert origins["learning_rate"] == "request"
+    assert origins["epochs"] == "persona"
     assert origins["lora_r"] == "preset"
 
 
