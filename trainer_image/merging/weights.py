@@ -1,8 +1,8 @@
 """An adapter added into its base model's weights: W + scale x B A in float32, then rounded once.
 
 Each tensor of the base is read alone and each shard is written and then forgotten, so the memory
-that is needed is one shard and one layer's weights, whatever the model: a 7B model merges in 15 GB
-with room to spare. The order of things makes it safe to stop at any moment: shards go into
+that is needed is one shard and one layer's weights, whatever the model: a 7B model merges in 3 GB.
+The order of things makes it safe to stop at any moment: shards go into
 `OUT.partial`, each under its name only when it is whole; a later call keeps those that are there
 and were made of the same base and adapter; OUT itself appears at the end, complete.
 
