@@ -65,7 +65,9 @@ largest resident size of the whole process, the loading included. Quality is the
 held-out loss (float32, taken alike for both) at the preset's learning rate and epochs, mean of
 three seeds. "start" is from the process's being asked for to the end of its first optimizer step,
 wall time: Python's imports, the tokenizer, the base model, one step. "plain" is transformers'
-Trainer with our compute_loss, placement and grouping by length, and nothing else of ours.
+Trainer with our compute_loss, placement and grouping by length, and nothing else of ours. Ours and
+"plain" run in the trainer's environment, TRL in one with what it needs (datasets, pandas, pyarrow);
+what they have in common is of the same versions.
 """
 _EMULATED = """\
 This processor has no bfloat16. TRL's defaults compute in it all the same, emulated, a minute a
