@@ -48,11 +48,14 @@ def _shared(batch: Batch, widths: list[int]) -> int:
     what it predicts differs from row to row.
     """
     ids, labels = batch["input_ids"], batch["labels"]
-    limit = min(widths) - 1
-    differs = (ids != ids[0]).any(dim=0) | (labels != IGNORED).any(dim=0)
-    at = int(differs.nonzero()[0]) if bool(differs.any()) else limit
-    is_supervised = bool((labels[:, at] != IGNORED).any()) if at < labels.shape[1] else False
-    return max(0, min(limit, at - is_supervised))
+    alike = _leading((ids == ids[0]).all(dim=0))
+    before_replies = _leading((labels == IGNORED).all(dim=0))
+    return max(0, min(alike, before_replies - 1, min(widths) - 1))
+
+
+def _leading(true: torch.Tensor) -> int:
+    """How many of a vector's first values are true."""
+    return int(true.long().cumprod(dim=0).sum())
 
 
 def _pack(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ _BLOCK = 512
 
 #: A sketch takes 48 bytes; pairs beyond this many are not looked at.
 MAX_PAIRS = 4_000_000
-#: A suspect takes about a kilobyte; beyond this many only exact duplicates are found.
+#: A suspect takes about half a kilobyte; beyond this many only exact duplicates are found.
 MAX_SUSPECTS = 250_000
 #: So many suspects are compared with one at most.
 _MAX_CANDIDATES = 32
@@ -108,8 +108,7 @@ class Suspects:
         if place is None:
             return None
         words = _words(pair)
-        own = set(map(hash, words))
-        neighbours = set(map(hash, pairwise(words)))
+        own, neighbours = _hashes(words), _hashes(pairwise(words))
         facts = _facts(pair, set(words))
         keys = self._keys(place)
         compared: set[int] = set()
@@ -125,7 +124,7 @@ class Suspects:
                     and _alike(neighbours, their_neighbours, _NEIGHBOURS)
                 ):
                     return other
-        self._kept[number] = (array("q", own), array("q", neighbours), facts)
+        self._kept[number] = (array("I", own), array("I", neighbours), facts)
         for key in keys:
             self._meeting.setdefault(key, []).append(number)
         return None
@@ -134,6 +133,11 @@ class Suspects:
         if self._bands is None:
             return [0]
         return [(band << 32) | value for band, value in enumerate(self._bands[place].tolist())]
+
+
+def _hashes(items: Iterable[Hashable]) -> set[int]:
+    """32 bits of each, which is plenty among the words of two pairs."""
+    return {hash(item) & 0xFFFFFFFF for item in items}
 
 
 def _alike(these: set[int], others: array[int], at_least: float) -> bool:
